@@ -1,0 +1,42 @@
+# Needs only Python >= 3.11, make and a package index.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+SEED   ?= 1
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: run test check format bench-policies promtool clean
+
+run: $(STAMP)  ## gateway over a simulated GPU + LPU + TPU fleet, replaying a real trace
+	$(BIN)/tokenyard demo
+
+test: check promtool  ## everything CI runs
+	$(PYTEST) -m slow -n 2 --dist loadfile
+
+check: $(STAMP)  ## the inner loop: format, lint, types, import contracts, unit tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(PYTEST) -m "not slow" -n 2
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+promtool:  ## rule unit tests, where Debian's `prometheus` is installed
+	@if command -v promtool >/dev/null; then cd deploy/prometheus && promtool check config prometheus.yml && promtool test rules tests.yml tests_days.yml; \
+	else echo "promtool not found: rule tests skipped (apt-get install prometheus)"; fi
+
+bench-policies: $(STAMP)  ## cost-slo against the baselines on deploy/examples/hetero.yaml
+	$(BIN)/python bench/policies.py --seed $(SEED)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tokenyard needs Python >= 3.11; set PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
