@@ -1,0 +1,320 @@
+"""What every worker is doing, by dead reckoning: each dispatch, first token and end changes it at once.
+
+Telemetry only adds what we did not send ourselves. Pure: time comes in, nothing goes out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from devices.worker import Link, Phase, Worker
+from policies.api import Placement, Quote, Request
+from policies.quote import quote
+
+DUTY_WINDOW_S = 10.0
+"""Time constant of the prefill duty: many chunks of the slowest device, few of the minutes load takes to turn."""
+REPORT_GAIN = 0.5
+"""Weight of one report against our own count; halves the effect of a report that raced a dispatch."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What a worker says of itself; None where it says nothing usable. `kv_usage` is a share, 0 to 1."""
+
+    running: int | None
+    waiting: int | None
+    kv_usage: float | None
+    at_s: float
+
+
+class WorkerLoad:
+    """The load of one worker: what we reserved on it, and the foreign load its reports show beyond that."""
+
+    __slots__ = (
+        "_duty",
+        "_duty_at_s",
+        "foreign_requests",
+        "kv_tokens",
+        "own_decodes",
+        "own_requests",
+        "prefill_s",
+        "prefill_until_s",
+        "queued_prefill_tokens",
+        "reported_at_s",
+    )
+
+    def __init__(self) -> None:
+        self.own_requests = 0
+        self.own_decodes = 0
+        self.queued_prefill_tokens = 0
+        self.kv_tokens = 0
+        self.prefill_s = 0.0
+        self.prefill_until_s = 0.0
+        self.foreign_requests = 0.0
+        self.reported_at_s = -math.inf
+        self._duty = 0.0
+        self._duty_at_s = 0.0
+
+    @property
+    def requests(self) -> int:
+        """Requests in flight, foreign ones included."""
+        return self.own_requests + round(self.foreign_requests)
+
+    @property
+    def decodes(self) -> int:
+        """Sequences decoding or reserved to; foreign requests are taken to decode."""
+        return self.own_decodes + round(self.foreign_requests)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of ours is reserved here."""
+        return not (self.own_requests or self.own_decodes or self.queued_prefill_tokens or self.kv_tokens)
+
+    def prefill_wait_s(self, now: float) -> float:
+        """Seconds until the prefill work sent so far should be done."""
+        return max(self.prefill_until_s - now, 0.0)
+
+    def prefill_duty(self, now: float) -> float:
+        """Prefill seconds per second over the last `DUTY_WINDOW_S`, exponentially weighted, at most 1."""
+        return min(self._duty * math.exp((self._duty_at_s - now) / DUTY_WINDOW_S), 1.0)
+
+    def prefill_sent(self, tokens: int, seconds: float, now: float) -> None:
+        """Prefill work was sent here."""
+        self.queued_prefill_tokens += tokens
+        self.prefill_s += seconds
+        self.prefill_until_s = max(self.prefill_until_s, now) + seconds
+        self._duty = self._duty * math.exp((self._duty_at_s - now) / DUTY_WINDOW_S) + seconds / DUTY_WINDOW_S
+        self._duty_at_s = now
+
+    def prefill_over(self, tokens: int, seconds: float, now: float) -> None:
+        """That work is done or was taken back; what is still queued starts now, so lateness does not pile up."""
+        self.queued_prefill_tokens -= tokens
+        self.prefill_s = max(self.prefill_s - seconds, 0.0) if self.queued_prefill_tokens else 0.0
+        self.prefill_until_s = now + self.prefill_s
+
+    def reported(self, report: WorkerReport) -> None:
+        """Correct the foreign load: requests the worker has beyond ours."""
+        if report.at_s <= self.reported_at_s:
+            return
+        self.reported_at_s = report.at_s
+        if report.running is None and report.waiting is None:
+            return
+        measured = max((report.running or 0) + (report.waiting or 0) - self.own_requests, 0)
+        self.foreign_requests += REPORT_GAIN * (measured - self.foreign_requests)
+
+
+@dataclass(slots=True)
+class Reservation:
+    """What one attempt holds. `stage` goes prefilling -> handing over (split only) -> decoding -> over."""
+
+    placement: Placement
+    prompt_tokens: int
+    decode_kv_tokens: int
+    prefill_s: float
+    prefilling: bool = True
+    prefill_held: bool = True
+    over: bool = False
+
+
+class OutputLengths:
+    """Mean output length per (model, class), learned from finished requests.
+
+    Starts at `PRIOR_TOKENS` with the weight of `PRIOR_WEIGHT` requests and forgets beyond `MEMORY` requests.
+    """
+
+    PRIOR_TOKENS = 200.0
+    PRIOR_WEIGHT = 10
+    MEMORY = 500
+
+    def __init__(self) -> None:
+        self._means: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def expected(self, request: Request) -> float:
+        """Mean of the request's kind, at most the client's own limit."""
+        mean, _ = self._means.get((request.model, request.traffic_class), (self.PRIOR_TOKENS, 0))
+        return mean if request.max_tokens is None else min(mean, float(request.max_tokens))
+
+    def finished(self, request: Request, output_tokens: int) -> None:
+        """Learn from one finished request."""
+        key = request.model, request.traffic_class
+        mean, count = self._means.get(key, (self.PRIOR_TOKENS, self.PRIOR_WEIGHT))
+        count = min(count + 1, self.MEMORY)
+        self._means[key] = mean + (output_tokens - mean) / count, count
+
+
+class Fleet:
+    """All workers, their loads and links; implements `policies.api.FleetView` for the policies.
+
+    Reserving and releasing are the scheduler's; `set_routable` is for probes and operators.
+    """
+
+    def __init__(self, workers: Sequence[Worker], links: Mapping[tuple[str, str], Link]) -> None:
+        self.workers = tuple(workers)
+        self.links = dict(links)
+        self.by_name = {worker.name: worker for worker in self.workers}
+        if len(self.by_name) != len(self.workers):
+            raise ValueError("worker names are not unique")
+        self.lengths = OutputLengths()
+        self.placed = 0
+        self._loads = {worker: WorkerLoad() for worker in self.workers}
+        self._routable = dict.fromkeys(self.workers, True)
+        self._decoders: dict[str, list[Worker]] = {}
+        for worker in self.workers:
+            if worker.serves(Phase.DECODE):
+                self._decoders.setdefault(worker.pool.model, []).append(worker)
+        self._prefillers = {worker: self._reaching(worker) for worker in self.workers if worker.serves(Phase.DECODE)}
+
+    def _reaching(self, decode: Worker) -> list[Worker]:
+        """The decode worker itself if it prefills, then every worker whose KV can reach it."""
+        own = [decode] if decode.serves(Phase.PREFILL) else []
+        model = decode.pool.model
+        return own + [
+            worker
+            for worker in self.workers
+            if worker is not decode
+            and worker.pool.model == model
+            and worker.serves(Phase.PREFILL)
+            and (worker.pool.name, decode.pool.name) in self.links
+        ]
+
+    # what policies read
+
+    def decoders(self, request: Request) -> Sequence[Worker]:
+        """Workers that may decode the request now."""
+        return [worker for worker in self._decoders.get(request.model, ()) if self._may_decode(request, worker)]
+
+    def prefillers(self, request: Request, decode: Worker) -> Sequence[Worker]:
+        """Workers that may prefill for `decode` now."""
+        reaching = self._prefillers[decode]
+        if not request.splittable:
+            reaching = [worker for worker in reaching if worker is decode]
+        return [worker for worker in reaching if worker is decode or self._eligible(request, worker)]
+
+    def load(self, worker: Worker) -> WorkerLoad:
+        """What the worker is doing."""
+        return self._loads[worker]
+
+    def link(self, prefill: Worker, decode: Worker) -> Link | None:
+        """The path KV takes between two workers."""
+        return self.links.get((prefill.pool.name, decode.pool.name))
+
+    def quote(self, request: Request, prefill: Worker, decode: Worker, now: float) -> Quote:
+        """Predicted seconds and dollars of that pair."""
+        return quote(
+            request,
+            prefill,
+            decode,
+            self.link(prefill, decode),
+            self._loads[prefill],
+            self._loads[decode],
+            self.lengths.expected(request),
+            now,
+        )
+
+    def output_tokens(self, request: Request) -> float:
+        """Expected output length."""
+        return self.lengths.expected(request)
+
+    def turn(self) -> int:
+        """Placements made so far."""
+        return self.placed
+
+    # what the scheduler asks and does
+
+    def can_ever_serve(self, request: Request) -> bool:
+        """Whether some pair now in rotation could take the request if it were idle."""
+        return any(
+            self._eligible(request, worker) and self.prefillers(request, worker)
+            for worker in self._decoders.get(request.model, ())
+        )
+
+    def reserve(self, request: Request, placement: Placement, now: float) -> Reservation:
+        """Book both phases of an attempt."""
+        prompt = request.prompt_tokens
+        pool = placement.prefill.pool
+        # An API takes calls side by side: one does not wait for the other's prefill.
+        prefill_s = 0.0 if pool.metered else pool.predictor.prefill_s(prompt)
+        held = Reservation(placement, prompt, prompt + math.ceil(self.lengths.expected(request)), prefill_s)
+        decode = self._loads[placement.decode]
+        decode.own_requests += 1
+        decode.own_decodes += 1
+        decode.kv_tokens += held.decode_kv_tokens
+        prefill = self._loads[placement.prefill]
+        prefill.prefill_sent(prompt, held.prefill_s, now)
+        if placement.split:
+            prefill.own_requests += 1
+            prefill.kv_tokens += prompt
+        self.placed += 1
+        return held
+
+    def prefilled(self, held: Reservation, now: float) -> None:
+        """The prefill work of an attempt is over; in a split its KV stays held until the first token."""
+        if held.prefilling:
+            held.prefilling = False
+            self._loads[held.placement.prefill].prefill_over(held.prompt_tokens, held.prefill_s, now)
+
+    def first_token(self, held: Reservation, now: float) -> None:
+        """Decode has begun: in a split the prefill worker is free of this attempt."""
+        self.prefilled(held, now)
+        if held.prefill_held:
+            held.prefill_held = False
+            if held.placement.split:
+                load = self._loads[held.placement.prefill]
+                load.own_requests -= 1
+                load.kv_tokens -= held.prompt_tokens
+
+    def grown(self, held: Reservation, output_tokens: int) -> None:
+        """A request wrote more than was forecast: its KV reservation follows."""
+        beyond = held.prompt_tokens + output_tokens - held.decode_kv_tokens
+        if beyond > 0 and not held.over:
+            held.decode_kv_tokens += beyond
+            self._loads[held.placement.decode].kv_tokens += beyond
+
+    def release(self, held: Reservation, now: float) -> None:
+        """Give back all an attempt still holds; a second call changes nothing."""
+        if held.over:
+            return
+        self.first_token(held, now)
+        held.over = True
+        load = self._loads[held.placement.decode]
+        load.own_requests -= 1
+        load.own_decodes -= 1
+        load.kv_tokens -= held.decode_kv_tokens
+
+    def set_routable(self, worker: Worker, routable: bool) -> None:
+        """Take a worker out of rotation or put it back; what runs on it stays booked until it ends."""
+        self._routable[worker] = routable
+
+    def is_routable(self, worker: Worker) -> bool:
+        """Whether new requests may be placed on the worker."""
+        return self._routable[worker]
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is reserved anywhere."""
+        return all(load.idle for load in self._loads.values())
+
+    # masks
+
+    def _eligible(self, request: Request, worker: Worker) -> bool:
+        """In rotation, not failed on before, precise enough, and the prompt fits its context."""
+        pool = worker.pool
+        return (
+            self._routable[worker]
+            and worker.name not in request.avoid
+            and pool.precision.bits >= request.min_bits
+            and request.prompt_tokens < pool.limits.max_context_tokens
+        )
+
+    def _may_decode(self, request: Request, worker: Worker) -> bool:
+        """Eligible, and where slots are hard, with room at this moment."""
+        if not self._eligible(request, worker):
+            return False
+        limits = worker.pool.limits
+        if not limits.hard_slots:
+            return True
+        load = self._loads[worker]
+        need = request.prompt_tokens + self.lengths.expected(request)
+        return load.decodes < limits.max_seqs and load.kv_tokens + need <= limits.kv_tokens
