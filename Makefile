@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 SEED   ?= 1
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test check format bench-policies promtool clean
+.PHONY: run test check format bench-policies bench-parity promtool clean
 
 run: $(STAMP)  ## gateway over a simulated GPU + LPU + TPU fleet, replaying a real trace
 	$(BIN)/tokenyard demo
@@ -30,7 +30,10 @@ promtool:  ## rule unit tests, where Debian's `prometheus` is installed
 	else echo "promtool not found: rule tests skipped (apt-get install prometheus)"; fi
 
 bench-policies: $(STAMP)  ## cost-slo against the baselines on deploy/examples/hetero.yaml
-	$(BIN)/python bench/policies.py --seed $(SEED)
+	$(BIN)/python bench/policy_bars.py --seed $(SEED)
+
+bench-parity: $(STAMP)  ## a live run against its simulation and against the replay of its journal
+	$(BIN)/python bench/parity.py --seed $(SEED)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tokenyard needs Python >= 3.11; set PYTHON=python3.11")'

@@ -1,0 +1,81 @@
+"""The command line. Each command lives in `loadgen.commands` and imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from loadgen.commands import check_config, demo, devices, explain, loadtest, policies, serve, simulate, trace, worker
+from loadgen.commands.say import complain
+from loadgen.finding import Finding, Misuse
+from loadgen.guard import shadowed
+
+app = typer.Typer(
+    name="tokenyard",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Routes LLM requests over a mixed fleet of accelerators: every (prefill, decode) pair is priced in seconds "
+    "and US dollars, and the cheapest one that keeps the latency promise gets the request.",
+    epilog="Start here: [bold]tokenyard demo[/bold]. Every command has --help with examples.",
+)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
+app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
+app.command("loadtest", epilog=loadtest.EXAMPLES)(loadtest.loadtest)
+app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)
+app.command("policies", epilog=policies.EXAMPLES)(policies.policies)
+app.command("check-config", epilog=check_config.EXAMPLES)(check_config.check_config)
+app.command("explain", epilog=explain.EXAMPLES)(explain.explain)
+app.add_typer(devices.app, name="devices")
+app.add_typer(trace.app, name="trace")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"tokenyard {version('tokenyard')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """See the help text of `app`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script. Exit 0: all well; 1: a finding; 2: the command was used wrongly."""
+    if problem := shadowed():
+        complain(problem)
+        sys.exit(2)
+    try:
+        app(arguments)
+    except Finding as finding:
+        complain(str(finding))
+        sys.exit(1)
+    except Exception as error:
+        if not isinstance(error, _mistakes()):
+            raise
+        complain(str(error))
+        sys.exit(2)
+
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    """What users get wrong; everything else is our bug and keeps its traceback. Imported late: most runs need none."""
+    from devices.catalog import UnknownId
+    from devices.feasibility import Infeasible
+    from loadgen.trace import TraceError
+    from loadgen.workload import WorkloadError
+    from policies.table import PolicyError
+    from router.config import ConfigError
+
+    return Misuse, UnknownId, Infeasible, TraceError, WorkloadError, PolicyError, ConfigError

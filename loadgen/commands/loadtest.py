@@ -1,0 +1,106 @@
+"""`tokenyard loadtest`: open-loop load against any OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loadgen.commands import options
+
+if TYPE_CHECKING:
+    from devices.worker import Worker
+    from loadgen.loadtest import LoadTest
+    from loadgen.report import Run
+
+EXAMPLES = """Examples:
+
+tokenyard loadtest http://127.0.0.1:8080 --trace trace.csv.gz --duration 60 --simulated
+
+tokenyard loadtest http://10.0.0.1:8000 --rate 5 --arrivals gamma:2 --duration 120 --ttft-s 1 --tpot-s 0.05
+"""
+
+
+def loadtest(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The endpoint's root; a trailing /v1 is accepted.")],
+    trace: options.TraceFile = None,
+    rate: options.Rate = None,
+    arrivals: options.Arrivals = "poisson",
+    input_tokens: options.Input = None,
+    output_tokens: options.Output = None,
+    start: options.Start = 0.0,
+    duration: options.Duration = None,
+    rate_scale: options.RateScale = 1.0,
+    classes: options.Classes = None,
+    model: options.Model = None,
+    seed: options.Seed = 1,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The gateway's fleet file: promises, pools and prices.")
+    ] = None,
+    ttft_s: Annotated[float | None, typer.Option("--ttft-s", min=0, help="Promise of the default class.")] = None,
+    tpot_s: Annotated[float | None, typer.Option("--tpot-s", min=0, help="Promise of the default class.")] = None,
+    completions: Annotated[bool, typer.Option("--completions", help="Use /v1/completions instead of chat.")] = False,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Workers are simulated: tell them the true length, not the policy.")
+    ] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds a whole answer may take.")] = 600.0,
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", help="Sent with every request, as 'name: value'.")
+    ] = None,
+    no_timing: Annotated[bool, typer.Option("--no-timing", help="Leave CPU time out of the report.")] = False,
+    json_file: options.JsonFile = None,
+) -> None:
+    """Requests leave on schedule however slow the answers are; times are a client's."""
+    from dataclasses import replace
+
+    import uvloop
+
+    from loadgen.commands import say
+    from loadgen.finding import Finding
+    from loadgen.live import check_completed, models, remarks, tested
+    from loadgen.loadtest import LoadTest, Target
+    from loadgen.report import report
+    from loadgen.show import shown
+    from loadgen.traffic import Traffic
+    from loadgen.workload import mix
+    from policies.api import Slo
+    from router.openai import DEFAULT_CLASS, TrafficClass
+
+    workload = options.workload(trace, rate, arrivals, input_tokens, output_tokens, start, duration, rate_scale, seed)
+    rows = workload.rows()
+    headers = options.headers(header or [])
+    policy = url
+    workers: tuple[Worker, ...] = ()
+    if config is not None:
+        from router.config import load
+        from router.layout import layout
+
+        fleet = load(config)
+        traffic = Traffic.of(fleet, model, classes, seed)
+        policy, workers = fleet.policy.name, layout(fleet).workers
+    else:
+        traffic = Traffic(model or "", {}, mix(classes, seed) if classes else None)
+    if ttft_s is not None or tpot_s is not None:
+        own = TrafficClass(DEFAULT_CLASS.name, Slo(ttft_s, tpot_s))
+        traffic = replace(traffic, classes={**traffic.classes, own.name: own})
+
+    async def run() -> tuple[LoadTest, Run]:
+        offered = await models(url, headers)
+        name = traffic.model or (offered[0] if offered else "")
+        if not name:
+            raise Finding(f"{url}: lists no models at /v1/models; name one with --model")
+        target = Target(url, name, not completions, simulated, timeout, seed, headers)
+        test = LoadTest(target, traffic)
+        return test, await tested(test, rows, policy, workers, duration)
+
+    test, found = uvloop.run(run())
+    made = report(replace(found, cpu_s=None) if no_timing else found)
+    whole = {"command": "loadtest", "url": url, "trace": trace and str(trace), "seed": seed, "runs": [made]}
+    if json_file is not None:
+        say.save_json(json_file, whole)
+    if str(json_file) != "-":
+        shown([made])
+    for remark in remarks(test):
+        say.complain(remark)
+    check_completed(found.results)

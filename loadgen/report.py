@@ -1,0 +1,211 @@
+"""The report of `simulate`, `loadtest` and `demo`: one object per run, the same keys wherever it comes from.
+
+Whole-fleet rent times duration is the cost of a run, plus what metered APIs charged. Busy seconds are never called
+cost: chips are paid while they stand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from devices.worker import Pool, Worker
+from loadgen.result import Gaps, Result, spread
+
+Json = dict[str, object]
+
+COLUMNS = ("completed", "rejected", "failed", "cancelled")
+UNKNOWN_POOL = "unknown"
+"""Where requests went whose answer did not say which worker served them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One policy (or one endpoint) under one workload.
+
+    Attributes:
+        offered_s: seconds over which requests arrived.
+        duration_s: seconds from the first arrival's clock zero to the last end; the time the fleet is rented.
+        workers: the fleet; empty when it is not known, and then neither cost nor energy is.
+        cpu_s: CPU seconds the run took; None leaves `timing` out of the report.
+        bound: figures of an upper bound on any policy, where one was computed; none is computed yet.
+    """
+
+    policy: str
+    results: Sequence[Result]
+    gaps: Gaps
+    offered_s: float
+    duration_s: float
+    workers: Sequence[Worker] = ()
+    cpu_s: float | None = None
+    bound: Json = field(default_factory=dict)
+
+
+def report(run: Run) -> Json:
+    """The JSON object of one run. Same results, same bytes: nothing in it depends on the clock but `timing`."""
+    results = run.results
+    good_tokens = sum(result.output_tokens for result in results if result.attained)
+    usd = _usd(run)
+    made: Json = {
+        "policy": run.policy,
+        **_counts(results),
+        "duration_s": _round(run.duration_s),
+        "offered_rps": _rate(len(results), run.offered_s or run.duration_s),
+        "goodput_rps": _rate(sum(result.attained for result in results), run.duration_s),
+        "slo_attainment": _attainment(results),
+        **_times(results, run.gaps),
+        **_tokens(results),
+        "joules": _round(sum(_watts(worker.pool) for worker in run.workers) * run.duration_s),
+        "usd": usd,
+        "usd_per_mtok_good": _round(usd["total"] / good_tokens * 1e6) if good_tokens else None,
+        "by_class": {name: _class(group, run.duration_s) for name, group in _grouped(results, _class_name)},
+        "by_pool": _by_pool(run),
+        "vendor_share": _vendor_share(run),
+        "bound": run.bound,
+    }
+    if run.cpu_s is not None:
+        per_s = _round(len(results) / run.cpu_s) if run.cpu_s > 0 else None
+        made["timing"] = {"cpu_s": _round(run.cpu_s), "requests_per_cpu_s": per_s}
+    return made
+
+
+def _counts(results: Sequence[Result]) -> Json:
+    counted = Counter(result.outcome.column for result in results)
+    return {"requests": len(results), **{column: counted[column] for column in COLUMNS}}
+
+
+def _attainment(results: Iterable[Result]) -> float | None:
+    counting = [result.attained for result in results if result.counts]
+    return _round(sum(counting) / len(counting)) if counting else None
+
+
+def _times(results: Sequence[Result], gaps: Gaps | None = None) -> Json:
+    """TTFT of every request that got a token, TPOT and E2E of those that completed, ITL where gaps are known."""
+    return {
+        "ttft_s": spread([result.ttft_s for result in results if result.ttft_s is not None]),
+        "tpot_s": spread([result.tpot_s for result in results if result.tpot_s is not None]),
+        **({} if gaps is None else {"itl_s": gaps.spread()}),
+        "e2e_s": spread([result.e2e_s for result in results if result.completed and result.e2e_s is not None]),
+    }
+
+
+def _tokens(results: Iterable[Result]) -> dict[str, int]:
+    """Of requests that reached a worker; what a failed one got is counted, rejected prompts are not."""
+    served = [result for result in results if result.outcome.column != "rejected"]
+    return {
+        "prompt_tokens": sum(result.prompt_tokens for result in served),
+        "output_tokens": sum(result.output_tokens for result in served),
+        "prefix_hit_tokens": sum(result.prefix_hit_tokens for result in served),
+    }
+
+
+def _usd(run: Run) -> dict[str, float]:
+    rent = sum(worker.pool.usd_per_s for worker in run.workers) * run.duration_s
+    api = sum(_charges(run).values())
+    return {"rent": _round(rent), "api": _round(api), "total": _round(rent + api)}
+
+
+def _charges(run: Run) -> dict[str, float]:
+    """What each metered pool charges, by its list price; a failed answer is charged as far as it came."""
+    pools = {worker.name: worker.pool for worker in run.workers}
+    usd: defaultdict[str, float] = defaultdict(float)
+    for result in run.results:
+        pool = pools.get(result.decode)
+        if pool is not None and pool.billing.price is not None and result.outcome.column != "rejected":
+            charge = pool.billing.price.usd(result.prompt_tokens, result.output_tokens, result.prefix_hit_tokens)
+            usd[pool.name] += charge
+    return usd
+
+
+def _watts(pool: Pool) -> float:
+    """Board power of all its chips, busy or not: an upper limit, for boards seldom draw it; 0 for a metered API."""
+    return pool.device.power_w * pool.chips if pool.device else 0.0
+
+
+def _class_name(result: Result) -> str:
+    return result.traffic_class or "default"
+
+
+def _grouped(results: Iterable[Result], key: Callable[[Result], str]) -> list[tuple[str, list[Result]]]:
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    return sorted(groups.items())
+
+
+def _class(results: Sequence[Result], duration_s: float) -> Json:
+    return {
+        **_counts(results),
+        "goodput_rps": _rate(sum(result.attained for result in results), duration_s),
+        "slo_attainment": _attainment(results),
+        **_times(results),
+        **_tokens(results),
+        "good_tokens": sum(result.output_tokens for result in results if result.attained),
+    }
+
+
+def _by_pool(run: Run) -> dict[str, Json]:
+    """Requests and tokens of each phase. `handed_over` left the pool after prefill, `taken_over` came in for decode."""
+    pools = {worker.name: worker.pool.name for worker in run.workers}
+    lines: dict[str, Counter[str]] = {name: Counter() for name in pools.values()}
+    for result in run.results:
+        if result.outcome.column == "rejected":
+            continue
+        prefill, decode = (pool_name(name, pools) for name in (result.prefill, result.decode))
+        into = lines.setdefault(prefill, Counter())
+        into.update(prefill_requests=1, prompt_tokens=result.prompt_tokens, handed_over=int(result.split))
+        out = lines.setdefault(decode, Counter())
+        out.update(decode_requests=1, output_tokens=result.output_tokens, taken_over=int(result.split))
+    charges = _charges(run)
+    return {name: _pool(name, lines[name], charges.get(name, 0.0), run) for name in sorted(lines)}
+
+
+def _pool(name: str, line: Counter[str], api_usd: float, run: Run) -> Json:
+    workers = [worker for worker in run.workers if worker.pool.name == name]
+    made: Json = {
+        key: line[key]
+        for key in (
+            "prefill_requests",
+            "decode_requests",
+            "handed_over",
+            "taken_over",
+            "prompt_tokens",
+            "output_tokens",
+        )
+    }
+    if workers:
+        rent = sum(worker.pool.usd_per_s for worker in workers) * run.duration_s
+        made |= {"workers": len(workers), "vendor": workers[0].pool.vendor}
+        made |= {"usd": {"rent": _round(rent), "api": _round(api_usd), "total": _round(rent + api_usd)}}
+        made |= {"joules": _round(sum(_watts(worker.pool) for worker in workers) * run.duration_s)}
+    return made
+
+
+def pool_name(worker_name: str, pools: dict[str, str]) -> str:
+    """The pool of a worker; of one not in `pools`, its name without the number at the end."""
+    if not worker_name:
+        return UNKNOWN_POOL
+    stem, _, number = worker_name.rpartition("-")
+    return pools.get(worker_name) or (stem if number.isdigit() and stem else worker_name)
+
+
+def _vendor_share(run: Run) -> dict[str, float]:
+    """Of all tokens, prompts at their prefill worker and answers at their decode worker; empty without a fleet."""
+    vendors = {worker.name: worker.pool.vendor for worker in run.workers}
+    tokens: Counter[str] = Counter(dict.fromkeys(vendors.values(), 0))
+    for result in run.results:
+        if result.prefill in vendors and result.decode in vendors:
+            tokens[vendors[result.prefill]] += result.prompt_tokens
+            tokens[vendors[result.decode]] += result.output_tokens
+    total = tokens.total()
+    return {name: _round(count / total) if total else 0.0 for name, count in sorted(tokens.items())}
+
+
+def _rate(count: int, seconds: float) -> float:
+    return _round(count / seconds) if seconds > 0 else 0.0
+
+
+def _round(value: float) -> float:
+    """Nine digits after the point: below any figure that matters, above the noise of summing in another order."""
+    return round(float(value), 9)

@@ -1,0 +1,66 @@
+"""A configured fleet, simulated under one policy after another."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+from loadgen.report import Run
+from loadgen.simulate import Simulation
+from loadgen.traffic import Traffic
+from loadgen.workload import Workload
+from policies.api import Policy
+from policies.table import POLICIES, load
+from router.config import Config
+from router.fleet import Fleet
+from router.layout import Layout
+from router.scheduler import Scheduler
+
+
+def policy(config: Config, name: str, seed: int) -> Policy:
+    """The policy of that name; options of the fleet file apply to the one it names, the seed to those that draw."""
+    options: Mapping[str, object] = config.policy.options if name == config.policy.name else {}
+    draws = "seed" in getattr(POLICIES.get(name), "__dataclass_fields__", ())
+    return load(name, {"seed": seed, **options} if draws else options)
+
+
+def simulated(
+    config: Config,
+    layout: Layout,
+    name: str,
+    workload: Workload,
+    traffic: Traffic,
+    *,
+    overhead_s: float = 0.0,
+    timing: bool = True,
+) -> Run:
+    """One policy over a fresh fleet. `timing` measures CPU seconds, the only thing here that two runs may differ in."""
+    limits = config.limits
+    scheduler = Scheduler(
+        Fleet(layout.workers, layout.links),
+        policy(config, name, workload.seed),
+        queue_limit=limits.queue,
+        queue_timeout_s=limits.queue_timeout_s,
+    )
+    simulation = Simulation(
+        scheduler,
+        workload.rows(),
+        traffic.request,
+        probe_interval_s=limits.probe_interval_s,
+        overhead_s=overhead_s,
+    )
+    began_s = time.process_time()
+    simulation.run()
+    cpu_s = time.process_time() - began_s
+    last_s = max((result.arrival_s for result in simulation.results), default=0.0)
+    offered_s = last_s if math.isinf(workload.duration_s) else workload.duration_s
+    return Run(
+        policy=name,
+        results=simulation.results,
+        gaps=simulation.gaps,
+        offered_s=offered_s,
+        duration_s=max(simulation.end_s, offered_s),
+        workers=layout.workers,
+        cpu_s=cpu_s if timing else None,
+    )

@@ -1,0 +1,78 @@
+"""What the rows of a workload ask for: model, class and promise. The same for simulation and for live load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from devices.catalog import did_you_mean
+from loadgen.trace import Row
+from loadgen.workload import Mix, WorkloadError, mix
+from policies.api import Request, Slo
+from router.openai import DEFAULT_CLASS, TrafficClass
+
+if TYPE_CHECKING:
+    from router.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Rows of one model, spread over classes by `mix`; without one, all of the class named `default`.
+
+    `classes` are the configured ones, by name; the promise of a class not among them is empty.
+    """
+
+    model: str
+    classes: Mapping[str, TrafficClass] = field(default_factory=dict)
+    mix: Mix | None = None
+    tenant: str = ""
+
+    @classmethod
+    def of(cls, config: Config, model: str | None = None, classes: str | None = None, seed: int = 0) -> Traffic:
+        """As a fleet file says: its `trace` section, unless a model or a mix of classes is given here."""
+        shares = classes or config.trace.traffic_class
+        drawn = mix(shares, seed) if shares else None
+        for name in () if drawn is None else drawn.names:
+            if name not in config.classes:
+                raise WorkloadError(f"class '{name}' is not in the fleet file; {did_you_mean(name, config.classes)}")
+        promises = {
+            name: TrafficClass(name, entry.slo, entry.usd_per_miss, entry.min_bits)
+            for name, entry in config.classes.items()
+        }
+        return cls(_model(config, model or config.trace.model), promises, drawn, config.trace.tenant or "")
+
+    def traffic_class(self, row: Row) -> TrafficClass:
+        """The class of a row."""
+        name = DEFAULT_CLASS.name if self.mix is None else self.mix.traffic_class(row.index)
+        return self.classes.get(name) or TrafficClass(name)
+
+    def slo(self, row: Row) -> Slo:
+        """What was promised to a row."""
+        return self.traffic_class(row).slo
+
+    def request(self, row: Row) -> Request:
+        """The request a gateway would make of the row's prompt. The true output length is not in it."""
+        of = self.traffic_class(row)
+        return Request(
+            id=f"row-{row.index}",
+            model=self.model,
+            prompt_tokens=row.input_tokens,
+            arrival_s=row.arrival_s,
+            slo=of.slo,
+            traffic_class=of.name,
+            tenant=self.tenant,
+            session=row.client,
+            usd_per_miss=of.usd_per_miss,
+            min_bits=of.min_bits,
+        )
+
+
+def _model(config: Config, asked: str | None) -> str:
+    """The configured model of that name or alias; the first one where none is named."""
+    if asked is None:
+        return config.models[0].name
+    model = config.resolve_model(asked)
+    if model is None:
+        raise WorkloadError(f"unknown model '{asked}'; {did_you_mean(asked, config.model_names)}")
+    return model

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from loadgen.trace import Row
+from loadgen.traffic import Traffic
+from loadgen.workload import WorkloadError
+from policies.api import Slo
+from router.config import Config, load
+
+FLEET = """\
+models:
+  - {name: llama-3.1-8b, aliases: [default]}
+  - {name: qwen3-32b}
+classes:
+  chat: {ttft_s: 1.0, tpot_s: 0.05, usd_per_miss: 0.002, min_precision: fp8}
+  batch: {deadline_s: 600}
+pools:
+  - {name: gpu, device: h100-sxm, model: llama-3.1-8b, simulate: 1}
+  - {name: big, device: h100-sxm, model: qwen3-32b, simulate: 1}
+"""
+
+
+def config(folder: Path, more: str = "") -> Config:
+    path = folder / "fleet.yaml"
+    path.write_text(FLEET + more)
+    return load(path)
+
+
+def test_a_row_becomes_what_the_gateway_would_make_of_its_prompt(tmp_path: Path) -> None:
+    traffic = Traffic.of(config(tmp_path), classes="chat")
+    request = traffic.request(Row(7, 1.5, 1000, 300, client="c1"))
+    assert (request.model, request.prompt_tokens, request.max_tokens) == ("llama-3.1-8b", 1000, None)
+    assert (request.traffic_class, request.slo) == ("chat", Slo(1.0, 0.05))
+    assert (request.usd_per_miss, request.min_bits) == (0.002, 8)
+    assert (request.arrival_s, request.session, request.id) == (1.5, "c1", "row-7")
+
+
+def test_the_fleet_files_trace_section_is_the_default(tmp_path: Path) -> None:
+    traffic = Traffic.of(config(tmp_path, "trace: {class: batch, model: qwen3-32b}\n"))
+    request = traffic.request(Row(0, 0.0, 1, 1))
+    assert (request.traffic_class, request.model, request.slo.e2e_s) == ("batch", "qwen3-32b", 600)
+    assert Traffic.of(config(tmp_path, "trace: {class: batch}\n"), classes="chat").slo(Row(0, 0.0, 1, 1)).ttft_s == 1.0
+
+
+def test_without_a_class_nothing_is_promised(tmp_path: Path) -> None:
+    request = Traffic.of(config(tmp_path)).request(Row(0, 0.0, 1, 1))
+    assert (request.traffic_class, request.slo) == ("default", Slo())
+
+
+def test_aliases_are_resolved_and_strangers_refused(tmp_path: Path) -> None:
+    assert Traffic.of(config(tmp_path), "default").model == "llama-3.1-8b"
+    with pytest.raises(WorkloadError, match=r"unknown model 'qwen3'; did you mean 'qwen3-32b'"):
+        Traffic.of(config(tmp_path), "qwen3")
+    with pytest.raises(WorkloadError, match=r"class 'chatt' is not in the fleet file; did you mean 'chat'"):
+        Traffic.of(config(tmp_path), classes="chatt")
