@@ -31,8 +31,7 @@ class Traffic:
     @classmethod
     def of(cls, config: Config, model: str | None = None, classes: str | None = None, seed: int = 0) -> Traffic:
         """As a fleet file says: its `trace` section, unless a model or a mix of classes is given here."""
-        shares = classes or config.trace.traffic_class
-        drawn = mix(shares, seed) if shares else None
+        drawn = _mix(config, classes, seed)
         for name in () if drawn is None else drawn.names:
             if name not in config.classes:
                 raise WorkloadError(f"class '{name}' is not in the fleet file; {did_you_mean(name, config.classes)}")
@@ -66,6 +65,14 @@ class Traffic:
             usd_per_miss=of.usd_per_miss,
             min_bits=of.min_bits,
         )
+
+
+def _mix(config: Config, asked: str | None, seed: int) -> Mix | None:
+    """The shares asked for, else those of the fleet file; None where neither names a class."""
+    if asked is None and config.trace.classes:
+        return Mix.of(config.trace.classes, seed)
+    shares = asked or config.trace.traffic_class
+    return mix(shares, seed) if shares else None
 
 
 def _model(config: Config, asked: str | None) -> str:

@@ -156,6 +156,10 @@ def _references(config: Config) -> Iterator[Problem]:
     trace = config.trace
     if trace.traffic_class:
         yield from _unknown(("trace", "class"), "class", trace.traffic_class, classes)
+        if trace.classes is not None:
+            yield ("trace", "classes"), "cannot stand beside class; give either one class or shares of several"
+    for name in trace.classes or ():
+        yield from _unknown(("trace", "classes", name), "class", name, classes)
     if trace.model:
         yield from _unknown(("trace", "model"), "model", trace.model, config.model_names)
 

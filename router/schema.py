@@ -218,9 +218,10 @@ class PolicyEntry(BaseModel):
 
 
 class TraceEntry(Part):
-    """How rows of a trace map to requests."""
+    """How rows of a trace map to requests: all of one class, or drawn from shares of several."""
 
     traffic_class: Annotated[str | None, Field(alias="class")] = None
+    classes: dict[str, Positive] | None = None
     tenant: str | None = None
     model: str | None = None
 

@@ -1,7 +1,6 @@
 """The bench judges fairly, and its bars are met."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,14 +42,13 @@ def test_a_bar_is_met_only_by_being_better(
 
 
 @pytest.mark.slow
-def test_cost_slo_beats_the_baselines_at_three_rates_on_three_seeds() -> None:
+def test_cost_slo_beats_the_baselines_at_two_rates_on_three_seeds() -> None:
     done = subprocess.run(
-        [sys.executable, str(SCRIPT)],
+        [sys.executable, str(SCRIPT), "--rate-scale", "4", "8"],
         capture_output=True,
         text=True,
         timeout=120,
-        env=os.environ | {"QUICK": "1"},
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("met: ") == 36
+    assert done.stdout.count("met: ") == 24

@@ -43,6 +43,15 @@ def test_the_fleet_files_trace_section_is_the_default(tmp_path: Path) -> None:
     assert Traffic.of(config(tmp_path, "trace: {class: batch}\n"), classes="chat").slo(Row(0, 0.0, 1, 1)).ttft_s == 1.0
 
 
+def test_the_fleet_file_may_give_shares_of_classes_which_the_command_line_overrides(tmp_path: Path) -> None:
+    shares = "trace: {classes: {chat: 3, batch: 1}}\n"
+    traffic = Traffic.of(config(tmp_path, shares), seed=5)
+    drawn = [traffic.traffic_class(Row(index, 0.0, 1, 1)).name for index in range(400)]
+    assert 270 < drawn.count("chat") < 330
+    assert drawn.count("chat") + drawn.count("batch") == 400
+    assert Traffic.of(config(tmp_path, shares), classes="chat").traffic_class(Row(0, 0.0, 1, 1)).name == "chat"
+
+
 def test_without_a_class_nothing_is_promised(tmp_path: Path) -> None:
     request = Traffic.of(config(tmp_path)).request(Row(0, 0.0, 1, 1))
     assert (request.traffic_class, request.slo) == ("default", Slo())

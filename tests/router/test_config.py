@@ -251,7 +251,7 @@ classes: {{chat: {{}}}}
 links: [{{from: h200, to: h200, gbytes_per_s: 1}}, {{from: h200, to: h200, gbytes_per_s: 2}}]
 tenants: [{{name: a, classes: [chatt]}}, {{name: a}}]
 policy: {{name: cost-slo, otherwise: nobody:Nothing}}
-trace: {{class: caht, model: llama-3.1-70}}
+trace: {{class: caht, model: llama-3.1-70, classes: {{chat: 0.5, bach: 0.5}}}}
 """,
     )
     assert [line.partition(": ")[2] for line in lines] == [
@@ -263,6 +263,8 @@ trace: {{class: caht, model: llama-3.1-70}}
         "policy.otherwise: policy 'nobody:Nothing': No module named 'nobody'; is the module on PYTHONPATH?",
         "trace.class: unknown class 'caht'; did you mean 'chat'?",
         "trace.model: unknown model 'llama-3.1-70'; did you mean 'llama-3.1-70b'?",
+        "trace.classes: cannot stand beside class; give either one class or shares of several",
+        "trace.classes.bach: unknown class 'bach'; known: chat, default",
     ]
 
 
