@@ -8,10 +8,10 @@ import pytest
 from builders import fleet
 from fake_worker import FakeWorker, fake_workers
 from gateways import of, until
-from router.engines.table import ENGINES
 
 from policies.least_load import LeastLoad
 from router.dispatcher import Dispatcher
+from router.engines.table import ENGINES
 from router.probe import Probe, ProbeLimits
 from router.scheduler import Scheduler
 from router.upstream import Upstream
