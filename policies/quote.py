@@ -29,9 +29,10 @@ def quote(
     if decode.pool.metered:
         return _api_quote(request, decode, decode_load, output_tokens)
     prefill_s = _prefill_s(prompt, prefill, prefill_load)
-    step_s = decode.pool.predictor.decode_step_s(
-        decode_load.decodes + 1, decode_load.kv_tokens + prompt + output_tokens / 2
-    )
+    limits = decode.pool.limits
+    batch = min(decode_load.decodes + 1, limits.max_seqs)
+    kv_tokens = min(decode_load.kv_tokens + prompt + output_tokens / 2, limits.kv_tokens)
+    step_s = decode.pool.predictor.decode_step_s(batch, kv_tokens)
     transfer_s = transfer_bytes = 0.0
     if prefill is not decode:
         if link is None:
@@ -42,7 +43,7 @@ def quote(
     return Quote(
         ttft_s=prefill_load.prefill_wait_s(now) + prefill_s + transfer_s + admission_s + step_s,
         tpot_s=step_s / (1 - min(decode_load.prefill_duty(now), MAX_DUTY)),
-        usd=_usd(prefill, decode, prefill_s, step_s, decode_load.decodes + 1, output_tokens),
+        usd=_usd(prefill, decode, prefill_s, step_s, batch, output_tokens),
         transfer_s=transfer_s,
         transfer_bytes=transfer_bytes,
     )
@@ -78,13 +79,15 @@ def _admission_s(tokens: float, worker: Worker, load: Load, service_s: float) ->
     """Seconds until slots and KV for `tokens` are free, if each running sequence leaves at a uniform rate.
 
     A worker with b sequences of `service_s` seconds each frees b / service_s slots, and as large a share of its KV,
-    per second (Little's law); 0 while there is room.
+    per second (Little's law); what is reserved beyond its limits runs later, before us. 0 while there is room.
     """
     if load.decodes == 0:
         return 0.0
-    slots_short = load.decodes + 1 - worker.pool.limits.max_seqs
-    kv_short = load.kv_tokens + tokens - worker.pool.limits.kv_tokens
-    share = max(slots_short / load.decodes, kv_short / max(load.kv_tokens, 1))
+    limits = worker.pool.limits
+    running, held = min(load.decodes, limits.max_seqs), min(load.kv_tokens, limits.kv_tokens)
+    share = max(
+        (load.decodes + 1 - limits.max_seqs) / running, (load.kv_tokens + tokens - limits.kv_tokens) / max(held, 1)
+    )
     return max(share, 0.0) * service_s
 
 

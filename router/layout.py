@@ -97,7 +97,8 @@ def pool_limits(config: Config, entry: PoolEntry) -> Limits:
     """What fits on one worker; raises `Infeasible` and `UnknownId`."""
     if entry.api:
         api = entry.api
-        return Limits(API_KV_TOKENS, api.concurrency, False, api.context_tokens, api.context_tokens)
+        hard = True  # calls beyond the agreed concurrency are refused there, so they wait here
+        return Limits(API_KV_TOKENS, api.concurrency, hard, api.context_tokens, api.context_tokens)
     return limits(
         _device(entry),
         catalog.model(config.shape_id(entry.model)),

@@ -12,7 +12,7 @@ from policies.api import Placement
 
 
 class Outcome(Enum):
-    """How a request ended. The four reports columns are `column`: completed, rejected, failed, cancelled."""
+    """How a request ended. Its column in a report is `column`: completed, rejected, failed, cancelled."""
 
     COMPLETED = "completed"
     COMPLETED_AFTER_RETRY = "completed_after_retry"
@@ -121,7 +121,8 @@ class Ledger:
     Attributes:
         received: requests entered since the start.
         ended: how many ended, by (outcome, reason).
-        usage: the last `keep` usage rows' worth of recent entries is in `recent`; totals are in `billed`.
+        billed: usage rows given out, and the prompt and output tokens in them.
+        recent: the last `keep` entries that ended.
     """
 
     def __init__(self, keep: int = 1000) -> None:

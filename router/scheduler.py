@@ -17,6 +17,8 @@ from router.fleet import Fleet, Reservation, WorkerReport
 
 Key = tuple[str, int]
 """(request id, attempt)."""
+Kind = tuple[str, str, int, bool]
+"""What requests have in common that the same workers may take; they are served in order of arrival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,12 @@ class Scheduler:
             raise ValueError(f"attempt {request.attempt} of request {request.id} was submitted before")
         if not self.fleet.can_ever_serve(request):
             return [Decision(request, _no_worker(request))]
-        if not self._queue:
+        full = len(self._queue) >= self._queue_limit
+        if not self._queue or (full and not self._is_stuck(request)):
             placed = self._offer(request, now)
             if placed is not None:
                 return [placed]
-        if len(self._queue) >= self._queue_limit:
+        if full:
             return [Decision(request, self._overloaded(now))]
         self._enqueue(key, request, now)
         return self._drain(now) if len(self._queue) > 1 else self._wake_later(now, [])
@@ -184,10 +187,10 @@ class Scheduler:
             self.next_wake_s = math.inf
             return []
         decisions = self._expired(now)
-        stuck: set[tuple[str, str, int, bool]] = set()
+        stuck: set[Kind] = set()
         for key, waiting in list(self._queue.items()):
             request = waiting.request
-            kind = request.model, request.traffic_class, request.min_bits, request.splittable
+            kind = _kind(request)
             if kind in stuck and not request.avoid:
                 continue
             decision = self._offer(request, now)
@@ -199,6 +202,11 @@ class Scheduler:
                 del self._queue[key]
                 decisions.append(decision)
         return self._wake_later(now, decisions)
+
+    def _is_stuck(self, request: Request) -> bool:
+        """Whether one of its kind waits already."""
+        kind = _kind(request)
+        return any(_kind(waiting.request) == kind for waiting in self._queue.values())
 
     def _expired(self, now: float) -> list[Decision]:
         decisions = []
@@ -224,6 +232,10 @@ class Scheduler:
         rate = self._ends_per_s * math.exp((self._ended_at_s - now) / 10)
         wait_s = min(max(len(self._queue) / rate, 1.0), self._queue_timeout_s) if rate > 0 else self._queue_timeout_s
         return Reject("overloaded", f"{len(self._queue)} requests are waiting for a worker", wait_s)
+
+
+def _kind(request: Request) -> Kind:
+    return request.model, request.traffic_class, request.min_bits, request.splittable
 
 
 def _no_worker(request: Request) -> Reject:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from builders import fleet, pool, request, worker
+from builders import DECODE, PREFILL, fleet, pool, request, worker
 
+from devices.worker import Link
 from policies.api import Placement, draw
 from policies.table import load
 from router.fleet import Fleet
@@ -28,6 +29,20 @@ def three() -> Fleet:
 
 def test_round_robin_gives_each_worker_its_turn() -> None:
     assert chosen("round-robin", three(), 9) == {"w-0": 3, "w-1": 3, "w-2": 3}
+
+
+def test_round_robin_leaves_no_prefill_worker_out() -> None:
+    """Three decoders, one of which needs another's prefill, and three that prefill: both counts step together."""
+    whole = [worker(f"g-{i}", pool("g")) for i in range(2)]
+    prefillers = [worker(f"p-{i}", pool("p", phases=PREFILL)) for i in range(3)]
+    view = fleet(*whole, worker("d-0", pool("d", phases=DECODE)), *prefillers, links={("p", "d"): Link(50e9)})
+    policy, names = load("round-robin"), Counter[str]()
+    for number in range(90):
+        placement = policy.place(request(f"r{number}"), view, now=0.0)
+        assert isinstance(placement, Placement)
+        view.reserve(request(f"r{number}"), placement, now=0.0)
+        names[placement.prefill.name] += 1
+    assert names == {"g-0": 30, "g-1": 30, "p-0": 10, "p-1": 10, "p-2": 10}
 
 
 def test_least_load_evens_out_what_is_in_flight() -> None:

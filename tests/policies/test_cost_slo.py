@@ -27,24 +27,18 @@ def dear_and_fast_or_cheap_and_slow() -> Fleet:
 
 
 def test_a_loose_promise_goes_to_the_cheap_device() -> None:
-    view = fleet(
-        worker("dear", pool("dear", usd_per_hour=900, predictor=FAST)), worker("cheap", pool("cheap", predictor=SLOW))
-    )
+    view = dear_and_fast_or_cheap_and_slow()
     assert placed(view, tpot_s=0.05).decode.name == "cheap"
 
 
 def test_a_tight_tpot_goes_to_the_fast_device() -> None:
-    view = fleet(
-        worker("dear", pool("dear", usd_per_hour=900, predictor=FAST)), worker("cheap", pool("cheap", predictor=SLOW))
-    )
+    view = dear_and_fast_or_cheap_and_slow()
     assert placed(view, tpot_s=0.005).decode.name == "dear"
 
 
 def test_when_no_pair_keeps_the_promise_the_soonest_is_taken() -> None:
-    view = fleet(
-        worker("fast", pool("fast", usd_per_hour=900, predictor=FAST)), worker("slow", pool("slow", predictor=SLOW))
-    )
-    assert placed(view, tpot_s=1e-6).decode.name == "fast"
+    view = dear_and_fast_or_cheap_and_slow()
+    assert placed(view, tpot_s=1e-6).decode.name == "dear"
 
 
 def test_prefill_and_decode_are_chosen_together() -> None:

@@ -64,6 +64,28 @@ def test_a_full_worker_is_quoted_the_time_until_room_is_free() -> None:
     assert offer.ttft_s == pytest.approx(0.1 + 0.01 + 200 * 0.01 / 2)
 
 
+def test_a_long_queue_is_quoted_one_service_time_for_each_full_batch_before_us() -> None:
+    """Two of 200 tokens at 10 ms leave every 2 s; with eight before it, the ninth starts after 3.5 such times."""
+    small = worker("s-0", pool("s", max_seqs=2))
+    view = fleet(small)
+    for number in range(8):
+        view.first_token(view.reserve(request(f"r{number}"), placement_on(small, view), now=0.0), now=0.0)
+    offer = view.quote(request(), small, small, now=100.0)
+    assert offer.ttft_s == pytest.approx(0.1 + 0.01 + 3.5 * 200 * 0.01)
+
+
+def test_a_step_is_quoted_at_no_more_sequences_and_kv_than_the_worker_holds() -> None:
+    class Growing(SteadyPredictor):
+        def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
+            return 0.01 * sequences + 1e-6 * kv_tokens
+
+    small = worker("s-0", pool("s", max_seqs=2, kv_tokens=3000, predictor=Growing()))
+    view = fleet(small)
+    for number in range(8):
+        view.first_token(view.reserve(request(f"r{number}"), placement_on(small, view), now=0.0), now=0.0)
+    assert view.quote(request(), small, small, now=1000.0).tpot_s == pytest.approx(0.02 + 0.003)
+
+
 def test_calls_to_an_api_do_not_wait_for_each_other_until_its_concurrency_is_used_up() -> None:
     api = worker("a", pool("a", price=ApiPrice(1.0, 2.0), max_seqs=2))
     view = fleet(api)

@@ -65,6 +65,28 @@ def test_a_late_prefill_moves_what_is_queued_behind_it() -> None:
     assert load.prefill_wait_s(5.0) == pytest.approx(0.2)
 
 
+def test_taking_back_what_is_queued_does_not_put_the_rest_back_to_its_start() -> None:
+    view = fleet(worker("w"))
+    booked(view, request("long", prompt_tokens=100_000), "w", "w")
+    behind = booked(view, request("short", prompt_tokens=1000), "w", "w")
+    load = view.load(view.by_name["w"])
+    view.release(behind, now=9.9)
+    assert load.prefill_wait_s(9.9) == pytest.approx(0.2)
+
+
+def test_a_first_token_shows_that_all_prefill_sent_before_is_over_too() -> None:
+    """An answer that is not streamed shows no first token; its prompt must not count as waiting until it ends."""
+    view = fleet(worker("w"))
+    whole = booked(view, request("whole", prompt_tokens=5000), "w", "w")
+    streamed = booked(view, request("streamed", prompt_tokens=1000), "w", "w")
+    booked(view, request("next", prompt_tokens=2000), "w", "w")
+    load = view.load(view.by_name["w"])
+    view.first_token(streamed, now=0.7)
+    assert load.prefill_wait_s(0.7) == pytest.approx(0.2)
+    view.release(whole, now=5.0)
+    assert load.prefill_wait_s(5.0) == 0.0
+
+
 def test_prefill_duty_is_the_share_of_recent_seconds_and_fades() -> None:
     view = fleet(worker("w"))
     load = view.load(view.by_name["w"])
@@ -127,13 +149,39 @@ def test_masks_leave_out_what_cannot_serve() -> None:
 def test_hard_slots_admit_only_what_fits_slots_and_kv() -> None:
     lpu = worker("lpu", pool("l", hard_slots=True, max_seqs=2, kv_tokens=2500))
     view = fleet(lpu)
-    assert view.decoders(request(prompt_tokens=2301)) == []
-    assert view.can_ever_serve(request(prompt_tokens=2301)), "it may fit later, when it is expected to be shorter"
+    assert view.decoders(request(prompt_tokens=2301)) == [lpu], "idle, it has all the room there ever will be"
     booked(view, request("a", prompt_tokens=300), "lpu", "lpu")
     assert view.decoders(request(prompt_tokens=1801)) == []
     assert view.decoders(request(prompt_tokens=1800)) == [lpu]
     booked(view, request("b", prompt_tokens=300), "lpu", "lpu")
     assert view.decoders(request(prompt_tokens=1)) == []
+
+
+def test_hard_slots_are_kept_for_prefill_legs_too() -> None:
+    view = fleet(
+        worker("l", pool("l", phases=PREFILL, hard_slots=True, max_seqs=2, kv_tokens=2500)),
+        worker("d", pool("d", phases=DECODE)),
+        links={("l", "d"): Link(50e9)},
+    )
+    prefill, decode = view.by_name["l"], view.by_name["d"]
+    held = booked(view, request("a", prompt_tokens=1000), "l", "d")
+    assert view.prefillers(request(prompt_tokens=1501), decode) == []
+    assert view.prefillers(request(prompt_tokens=1500), decode) == [prefill]
+    booked(view, request("b", prompt_tokens=1000), "l", "d")
+    assert view.prefillers(request(prompt_tokens=1), decode) == []
+    assert view.can_ever_serve(request(prompt_tokens=1))
+    view.first_token(held, now=1.0)
+    assert view.prefillers(request(prompt_tokens=1), decode) == [prefill]
+
+
+def test_the_longest_answer_asked_for_must_fit_the_context() -> None:
+    """Engines refuse a request whose prompt and `max_tokens` exceed their context."""
+    small, large = worker("small", pool("a", max_context_tokens=8192)), worker("large", pool("b"))
+    view = fleet(small, large)
+    assert view.decoders(request(prompt_tokens=5000, max_tokens=3192)) == [small, large]
+    assert view.decoders(request(prompt_tokens=5000, max_tokens=3193)) == [large]
+    view.set_routable(large, False)
+    assert not view.can_ever_serve(request(prompt_tokens=5000, max_tokens=3193))
 
 
 def test_prefill_workers_are_masked_like_the_others() -> None:

@@ -96,6 +96,30 @@ def test_one_more_than_the_queue_holds_is_rejected_with_an_honest_retry_after() 
     assert decision.outcome.retry_after_s == 1.0, "four a second leave, one waits; never less than a second"
 
 
+def test_a_full_queue_of_one_kind_turns_no_other_kind_away_that_can_be_served() -> None:
+    view = fleet(
+        worker("a", pool("a", model_name="a", hard_slots=True, max_seqs=1)), worker("b", pool("b", model_name="b"))
+    )
+    scheduler = Scheduler(view, RoundRobin(), queue_limit=1)
+    for number in range(2):
+        scheduler.submit(request(f"a{number}", model_name="a"), 0.0)
+    assert reason(scheduler.submit(request("a2", model_name="a"), 0.0)[0]) == "overloaded"
+    [decision] = scheduler.submit(request("b0", model_name="b"), 0.0)
+    assert isinstance(decision.outcome, Placement)
+    assert scheduler.waiting == 1
+
+
+def test_an_idle_worker_of_hard_slots_takes_what_may_outgrow_it() -> None:
+    """Else a long prompt waits in vain until its time is up, and all behind it wait with it."""
+    view = fleet(worker("w", pool(hard_slots=True, kv_tokens=2500, max_context_tokens=2500)))
+    scheduler = Scheduler(view, CostSlo())
+    [decision] = scheduler.submit(request("long", prompt_tokens=2400), 0.0)
+    assert isinstance(decision.outcome, Placement)
+    assert scheduler.submit(request("short", prompt_tokens=100), 0.0) == []
+    [after] = scheduler.attempt_ended("long", 1, End.FINISHED, 50, 1.0)
+    assert after.request.id == "short"
+
+
 def test_before_anything_ended_retry_after_is_the_queue_timeout() -> None:
     scheduler = one_slot(queue_limit=0, queue_timeout_s=7.0)
     scheduler.submit(request("a"), 0.0)
@@ -246,5 +270,5 @@ def test_hard_slots_are_never_overbooked(story: Story) -> None:
     scheduler = Scheduler(mixed_fleet(), CostSlo())
     play(scheduler, [step for step in story if step[0] not in {"progress", "report"}])
     load_ = scheduler.fleet.load(scheduler.fleet.by_name["l-0"])
-    assert load_.own_decodes <= 1
+    assert load_.own_requests <= 1
     assert load_.kv_tokens <= 3000

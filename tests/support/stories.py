@@ -30,7 +30,7 @@ def mixed_fleet() -> Fleet:
         worker("p-0", pool("p", phases=PREFILL)),
         worker("d-0", pool("d", phases=DECODE)),
         worker("l-0", pool("l", hard_slots=True, max_seqs=1, kv_tokens=3000)),
-        links={("p", "d"): Link(50e9), ("g", "l"): Link(1e9)},
+        links={("p", "d"): Link(50e9), ("g", "l"): Link(1e9), ("l", "d"): Link(1e9)},
     )
 
 
