@@ -24,7 +24,7 @@ from pathlib import Path
 
 from loadgen.loadtest import LoadTest, Target
 from loadgen.result import Result
-from loadgen.simulate import Simulation
+from loadgen.simulate import SPLIT_CALLS, Simulation
 from loadgen.trace import Row
 from loadgen.traffic import Traffic
 from loadgen.workload import Workload
@@ -101,13 +101,13 @@ def p50(results: Iterable[Result], figure: str) -> float:
 
 
 def overhead(config: Config, traffic: Traffic, folder: Path) -> float:
-    """Seconds each leg of the live path adds to the first token of a request that nothing else disturbs."""
+    """Seconds each call to a worker adds to the first token of a request that nothing else disturbs."""
     seen = {result.arrival_s: result for result in asyncio.run(live(CALIBRATION, traffic, folder / "idle.jsonl"))}
     added = []
     for foreseen in simulated(config, CALIBRATION, traffic, 0.0):
         ttft_s = seen[foreseen.arrival_s].ttft_s
         if ttft_s is not None and foreseen.ttft_s is not None:
-            added.append((ttft_s - foreseen.ttft_s) / (2 if foreseen.split else 1))
+            added.append((ttft_s - foreseen.ttft_s) / (SPLIT_CALLS if foreseen.split else 1))
     return statistics.median(added)
 
 
@@ -124,7 +124,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         overhead_s = overhead(config, traffic, folder)
-        print(f"constant overhead of the live path on TTFT: {overhead_s * 1e3:.2f} ms for each leg")
+        each = f"for each call to a worker, of which a split makes {SPLIT_CALLS}"
+        print(f"constant overhead of the live path on TTFT: {overhead_s * 1e3:.2f} ms {each}")
         for number in range(rounds):
             rows = list(
                 Workload(TRACE, start_s=RATE_SCALE * seconds * number, duration_s=seconds, rate_scale=RATE_SCALE).rows()

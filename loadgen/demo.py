@@ -73,7 +73,7 @@ async def demo(options: Options) -> None:
         if stop.is_set():
             return
         cpu_s = time.process_time() - began_s
-        made = report(run(test, config.policy.name, laid_out.workers, options.duration_s, cpu_s))
+        made = report(run(test, config.policy.name, laid_out.workers, None, cpu_s))
         _tell(made, test, options)
         check_completed(test.results)
         if not options.once:

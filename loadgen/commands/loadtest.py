@@ -92,7 +92,7 @@ def loadtest(
             raise Finding(f"{url}: lists no models at /v1/models; name one with --model")
         target = Target(url, name, not completions, simulated, timeout, seed, headers)
         test = LoadTest(target, traffic)
-        return test, await tested(test, rows, policy, workers, duration)
+        return test, await tested(test, rows, policy, workers, None if rate is None else duration)
 
     test, found = uvloop.run(run())
     made = report(replace(found, cpu_s=None) if no_timing else found)

@@ -128,6 +128,15 @@ def test_policies_are_simulated_side_by_side(capsys: pytest.CaptureFixture[str])
     assert set(made["runs"][0]["by_class"]) <= {"chat", "agent"}
 
 
+def test_a_fleet_is_not_rented_beyond_the_end_of_a_trace(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    short = tmp_path / "short.csv"
+    short.write_text("arrival_s,input_tokens,output_tokens\n0,100,10\n4,100,10\n")
+    ran = Ran(capsys, "simulate", "--config", DEMO, "--trace", str(short), "--duration", "3600", "--json", "-")
+    [run] = json.loads(ran.out)["runs"]
+    assert run["offered_rps"] == 0.5
+    assert 4 < run["duration_s"] < 5
+
+
 def test_a_report_goes_to_a_file_and_tables_to_people(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     ran = simulated(capsys, "--json", str(tmp_path / "r.json"))
     assert "cost-slo" in ran.out
