@@ -20,8 +20,8 @@ from loadgen.trace import Row
 from policies.api import Placement, Reject, Request
 from policies.quote import kv_bytes
 from router.exchange import PROGRESS_TOKENS
-from router.fleet import WorkerReport
 from router.ledger import Outcome
+from router.load import WorkerReport
 from router.scheduler import Decision, End, Scheduler
 
 PROBE_INTERVAL_S = 1.0

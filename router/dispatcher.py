@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from policies.api import Placement, Reject, Request
-from router.fleet import WorkerReport
+from router.load import WorkerReport
 from router.scheduler import Decision, End, Scheduler
 
 Key = tuple[str, int]

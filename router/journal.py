@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 import orjson
 
 from policies.api import Placement, Policy, Request, Slo
-from router.fleet import Fleet, WorkerReport
+from router.fleet import Fleet
+from router.load import WorkerReport
 from router.scheduler import Decision, End, Scheduler
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from policies.api import Placement, Policy, Reject, Request
-from router.fleet import Fleet, Reservation, WorkerReport
+from router.fleet import Fleet, Reservation
+from router.load import WorkerReport
 
 Key = tuple[str, int]
 """(request id, attempt)."""

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 from router.body import Body
-from router.fleet import WorkerReport
+from router.load import WorkerReport
 
 COMPLETION_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
 """The only paths any engine is ever sent a client's body on."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from router.body import Body
 from router.engines.api import COMPLETION_PATHS, INTERNAL_FIELDS, Call, Legs, NoHandover
 from router.errors import UnknownPath
-from router.fleet import WorkerReport
+from router.load import WorkerReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from router.body import Body
 from router.engines import prometheus_text
 from router.engines.api import INTERNAL_FIELDS, Call, Legs
 from router.engines.openai import OpenAi
-from router.fleet import WorkerReport
+from router.load import WorkerReport
 
 _ASK_FOR_KV = {
     "do_remote_decode": True,

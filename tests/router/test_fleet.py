@@ -7,7 +7,9 @@ from builders import DECODE, PREFILL, fleet, pool, request, worker
 
 from devices.worker import Link
 from policies.api import Placement, Request
-from router.fleet import DUTY_WINDOW_S, Fleet, OutputLengths, WorkerReport
+from router.fleet import Fleet
+from router.load import DUTY_WINDOW_S, WorkerReport
+from router.output_lengths import OutputLengths
 
 LINK = {("p", "d"): Link(50e9)}
 

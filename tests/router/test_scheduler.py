@@ -14,7 +14,7 @@ from policies.cost_slo import CostSlo
 from policies.least_load import LeastLoad
 from policies.round_robin import RoundRobin
 from policies.table import POLICIES, load
-from router.fleet import WorkerReport
+from router.load import WorkerReport
 from router.scheduler import Decision, End, Scheduler
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from devices.worker import Link
 from policies.api import Reject
-from router.fleet import Fleet, WorkerReport
+from router.fleet import Fleet
+from router.load import WorkerReport
 from router.scheduler import Decision, End, Scheduler
 
 Story = list[tuple[str, int, int, float]]

@@ -11,7 +11,7 @@ from router.body import parse
 from router.engines.api import Legs
 from router.engines.table import ENGINES
 from router.engines.vllm import Vllm
-from router.fleet import WorkerReport
+from router.load import WorkerReport
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
