@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 SEED   ?= 1
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test check format bench-policies bench-parity promtool clean
+.PHONY: run test check format bench-policies bench-parity bench-predictor promtool clean
 
 run: $(STAMP)  ## gateway over a simulated GPU + LPU + TPU fleet, replaying a real trace
 	$(BIN)/tokenyard demo
@@ -34,6 +34,9 @@ bench-policies: $(STAMP)  ## cost-slo against the baselines on deploy/examples/h
 
 bench-parity: $(STAMP)  ## a live run against its simulation and against the replay of its journal
 	$(BIN)/python bench/parity.py --seed $(SEED)
+
+bench-predictor: $(STAMP)  ## what a prediction costs, one by one and 1,000 at once
+	$(BIN)/python bench/predictor.py
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tokenyard needs Python >= 3.11; set PYTHON=python3.11")'

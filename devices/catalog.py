@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from devices.profile import DeviceProfile, ModelProfile, Nature, Precision
+from devices.profile import DeviceProfile, ModelProfile
+from devices.profile_file import Entry, device_profile, model_profile
 from devices.worker import ApiPrice
 
 
@@ -19,86 +20,87 @@ class UnknownId(LookupError):
 
 
 def device_ids() -> list[str]:
-    """All devices, sorted."""
-    return _ids("devices")
+    """All devices, sorted, those that cannot be placed included."""
+    return sorted(_index("devices"))
 
 
 def model_ids() -> list[str]:
     """All models, sorted."""
-    return _ids("models")
+    return sorted(_index("models"))
 
 
-@cache
-def device(device_id: str) -> DeviceProfile:
-    """The profile of a chip; raises `UnknownId`. A figure that does not apply to a chip is left out of its file."""
-    entry = _entry("devices", "device", device_id)
-    figure, sources = _figures(entry)
-    return DeviceProfile(
-        id=device_id,
-        vendor=entry["vendor"],
-        family=entry["family"],
-        nature=Nature(entry["nature"]),
-        status=entry["status"],
-        flops_per_s={Precision(name): float(rate) for name, rate in figure["flops_per_s"].items()},
-        memory_bytes=float(figure.get("memory_bytes", 0)),
-        sram_bytes=float(figure.get("sram_bytes", 0)),
-        bandwidth_bytes_per_s=float(figure["bandwidth_bytes_per_s"]),
-        compute_efficiency=float(figure["compute_efficiency"]),
-        bandwidth_efficiency=float(figure["bandwidth_efficiency"]),
-        step_overhead_s=float(figure["step_overhead_s"]),
-        collective_s=float(figure.get("collective_s", 0)),
-        sequence_overhead_s=float(figure.get("sequence_overhead_s", 0)),
-        batch_buckets=tuple(figure.get("batch_buckets", ())),
-        length_buckets=tuple(figure.get("length_buckets", ())),
-        max_seqs=figure["max_seqs"],
-        max_batched_tokens=figure["max_batched_tokens"],
-        usd_per_chip_hour=figure.get("usd_per_chip_hour"),
-        power_w=float(figure["power_w"]),
-        confidence=entry["confidence"],
-        sources=sources,
-        notes=entry.get("notes", ""),
-        scaleup_bytes_per_s=float(figure.get("scaleup_bytes_per_s", 0)),
-    )
+def device(name: str) -> DeviceProfile:
+    """The profile of a chip by its id or any spelling of it; raises `UnknownId`."""
+    return _device(_id("device", "devices", name))
 
 
-@cache
-def model(model_id: str) -> ModelProfile:
-    """The shape of a model; raises `UnknownId`."""
-    entry = _entry("models", "model", model_id)
-    figure, sources = _figures(entry)
-    return ModelProfile(
-        id=model_id,
-        parameters=float(figure["parameters"]),
-        active_parameters=float(figure["active_parameters"]),
-        layers=figure["layers"],
-        hidden=figure["hidden"],
-        heads=figure["heads"],
-        head_dim=figure["head_dim"],
-        kv_bytes_per_token=figure["kv_bytes_per_token"],
-        experts=figure.get("experts", 0),
-        experts_per_token=figure.get("experts_per_token", 0),
-        max_context_tokens=figure["max_context_tokens"],
-        native_precision=Precision(figure["native_precision"]),
-        sources=sources,
-        notes=entry.get("notes", ""),
-    )
+def model(name: str) -> ModelProfile:
+    """The shape of a model by its id or any spelling of it; raises `UnknownId`."""
+    return _model(_id("model", "models", name))
+
+
+def system(name: str) -> tuple[tuple[str, int], ...]:
+    """Device ids and chips of a benchmark submission by the name it gave its system; raises `UnknownId`."""
+    systems = _read("systems.yaml")
+    _known("system", name, systems)
+    return tuple((part["device"], part["chips"]) for part in systems[name])
 
 
 def api_price(provider: str, model_name: str) -> ApiPrice:
-    """The list price of a model at a metered API; raises `UnknownId`."""
-    providers: Mapping[str, Any] = _read("prices.yaml")["providers"]
-    _known("provider", provider, providers)
-    prices = providers[provider]
-    _known(f"price at {provider}: model", model_name, prices)
-    price = prices[model_name]
-    return ApiPrice(price["input"], price["output"], price.get("cached_input"))
+    """The list price of a model at a metered API, under the provider's name for it or ours; raises `UnknownId`."""
+    prices = _read("prices.yaml")
+    _known("provider", provider, prices["providers"])
+    aliases: Mapping[str, str] = prices["aliases"].get(provider, {})
+    listed = prices["providers"][provider]
+    _known(f"price at {provider}: model", model_name, [*listed, *aliases])
+    return ApiPrice.listed(listed[aliases.get(model_name, model_name)])
+
+
+def spelling(name: str) -> str:
+    """What spellings are compared by: case, spaces and underscores make no difference."""
+    return "-".join(name.casefold().replace("_", " ").split())
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest known word, or all of them."""
+    """The end of an error message: the nearest known word, or all of them where they are few."""
     names = sorted(set(known))
     near = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"known: {', '.join(names)}" if len(names) <= FEW else f"{len(names)} are known"
+
+
+FEW = 30
+"""More names than this are no help in an error message."""
+
+
+@cache
+def _device(device_id: str) -> DeviceProfile:
+    entry: Entry = _read(f"devices/{_index('devices')[device_id]}/{device_id}.yaml")
+    return device_profile(device_id, entry, _read("priors.yaml"), device)
+
+
+@cache
+def _model(model_id: str) -> ModelProfile:
+    return model_profile(model_id, _read(f"models/{model_id}.yaml"))
+
+
+def _id(kind: str, folder: str, name: str) -> str:
+    """The id itself, or the one that has this spelling. Ids are tried first: they are what files should say."""
+    ids = _index(folder)
+    if name in ids:
+        return name
+    known: Mapping[str, str] = _read("aliases.yaml")["spellings"][folder]
+    found = known.get(spelling(name))
+    if found is None:
+        near = difflib.get_close_matches(spelling(name), known, n=1)
+        hint = f"did you mean '{known[near[0]]}'?" if near else _list_hint(kind, ids)
+        raise UnknownId(f"unknown {kind} '{name}'; {hint}")
+    return found
+
+
+def _list_hint(kind: str, ids: Iterable[str]) -> str:
+    return "see `tokenyard devices list`" if kind == "device" else f"known: {', '.join(sorted(ids))}"
 
 
 def _known(kind: str, name: str, known: Iterable[str]) -> None:
@@ -106,14 +108,10 @@ def _known(kind: str, name: str, known: Iterable[str]) -> None:
         raise UnknownId(f"unknown {kind} '{name}'; {did_you_mean(name, known)}")
 
 
-def _ids(folder: str) -> list[str]:
-    files = resources.files("devices") / "catalog" / folder
-    return sorted(file.name.removesuffix(".yaml") for file in files.iterdir() if file.name.endswith(".yaml"))
-
-
-def _entry(folder: str, kind: str, name: str) -> dict[str, Any]:
-    _known(kind, name, _ids(folder))
-    return _read(f"{folder}/{name}.yaml")
+def _index(folder: str) -> dict[str, str]:
+    """Ids with the folder each lies in. A generated file: listing ninety files costs more than reading one."""
+    index: dict[str, str] = _read("aliases.yaml")[folder]
+    return index
 
 
 @cache
@@ -121,11 +119,3 @@ def _read(path: str) -> dict[str, Any]:
     text = (resources.files("devices") / "catalog" / path).read_text("utf-8")
     entry: dict[str, Any] = yaml.load(text, yaml.CSafeLoader)
     return entry
-
-
-def _figures(entry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Values and sources of all figures; a figure without a source is a KeyError, and a test loads every entry."""
-    figures = entry["figures"]
-    return {name: figure["value"] for name, figure in figures.items()}, {
-        name: figure["source"] for name, figure in figures.items()
-    }

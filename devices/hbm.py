@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from devices.bounds import Bounds, attention
 from devices.profile import DeviceProfile, ModelProfile, Precision
-from devices.roofline import experts_read, overhead_s, pair_s, read_s, token_s
+from devices.roofline import cache_reads, chunked_s, experts_read, kv_copies, overhead_s, read_s, sequence_s, token_s
+from devices.tier import Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,8 @@ class HbmPredictor:
 
     S new tokens, K tokens of KV read by B decoding sequences, prefill chunks of P tokens. The maximum is the knee
     between reading the weights (few tokens) and computing on them (many). A mixture reads only the experts its tokens
-    hit: of E experts with k per token, 1 - (1 - k/E)^S on average.
+    hit: of E experts with k per token, 1 - (1 - k/E)^S on average. Layers that look back only so far add their own
+    terms, a large on-chip memory takes some of the reading away.
 
     Attributes:
         dense_s, experts_s: reading the weights every token needs, and all routed experts (0 for a dense model).
@@ -33,6 +36,8 @@ class HbmPredictor:
     pair_s: float
     sequence_s: float
     chunk_tokens: int
+    bounds: Bounds | None = None
+    tier: Tier | None = None
 
     @classmethod
     def of(
@@ -46,20 +51,27 @@ class HbmPredictor:
     ) -> HbmPredictor:
         """Coefficients from the device's peaks, its attained shares of them, and the model's shape."""
         dense, experts = experts_read(model)
+        looks_back = attention(device, model, chips, kv_precision)
+        growing = cache_reads(model, kv_precision).growing * kv_copies(device, model, chips)
+        tier = Tier.of(device, chips, dense * precision.weight_bytes, growing)
         return cls(
             fixed_s=overhead_s(device, model, chips),
-            dense_s=read_s(device, chips, dense * precision.weight_bytes),
+            dense_s=read_s(device, chips, dense * precision.weight_bytes) - (tier.weights_s if tier else 0.0),
             experts_s=read_s(device, chips, experts * precision.weight_bytes),
             missed=1 - model.experts_per_token / model.experts if model.experts else 1.0,
             token_s=token_s(device, model, chips, precision),
-            kv_s=read_s(device, chips, model.kv_bytes(1, kv_precision)),
-            pair_s=pair_s(device, model, chips),
-            sequence_s=device.sequence_overhead_s,
+            kv_s=looks_back.kv_s,
+            pair_s=looks_back.pair_s,
+            sequence_s=sequence_s(device, model, chips),
             chunk_tokens=chunk_tokens,
+            bounds=looks_back.bounds,
+            tier=tier,
         )
 
     def prefill_s(self, new_tokens: int, cached_tokens: int = 0) -> float:
         """The sum over its chunks, in closed form: their attention pairs add up to those of the undivided prompt."""
+        if self.bounds is not None:
+            return chunked_s(self, new_tokens, cached_tokens)
         full, rest = divmod(new_tokens, self.chunk_tokens)
         seconds = self.pair_s * new_tokens * (cached_tokens + new_tokens / 2)
         if full:
@@ -69,20 +81,32 @@ class HbmPredictor:
         return seconds
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
-        return self.fixed_s + self._matrices_s(sequences) + self.kv_s * kv_tokens + self.sequence_s * sequences
+        seconds = self.fixed_s + self._matrices_s(sequences) + self.kv_s * kv_tokens + self.sequence_s * sequences
+        if self.bounds is not None:
+            seconds += self.bounds.read_s(sequences, kv_tokens)
+        if self.tier is not None:
+            seconds -= self.tier.saved_s(kv_tokens)
+        return seconds
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         tokens, pairs = decodes, 0.0
         for new, context in chunks:
             tokens += new
             pairs += new * (context + new / 2)
-        return (
+        seconds = (
             self.fixed_s
             + self._matrices_s(tokens)
             + self.kv_s * kv_tokens
             + self.pair_s * pairs
             + self.sequence_s * decodes
         )
+        if self.bounds is not None:
+            seconds += self.bounds.read_s(decodes, kv_tokens)
+            for new, context in chunks:
+                seconds += self.bounds.chunk_s(new, context)
+        if self.tier is not None:
+            seconds -= self.tier.saved_s(kv_tokens)
+        return seconds
 
     def _matrices_s(self, tokens: int) -> float:
         read_s = self.dense_s

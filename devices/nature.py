@@ -1,20 +1,23 @@
-"""Which iteration model a device gets: three natures, three classes, one table."""
+"""Which iteration model a worker gets: what was fitted to measurements of it, else the model of its nature."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from devices.composite import (
+    CompositePredictor,
+    Decoder,
+    LayerSplitPredictor,
+    handover_token_s,
+    part_for,
+    splits_layers,
+)
+from devices.cpu import CpuPredictor
 from devices.hbm import HbmPredictor
 from devices.padded import PaddedPredictor
-from devices.profile import DeviceProfile, ModelProfile, Nature, Precision
+from devices.profile import DeviceProfile, ModelProfile, Nature, Precision, Role
 from devices.sram import SramPredictor
 from devices.worker import Predictor
-
-_NATURES: dict[Nature, Callable[[DeviceProfile, ModelProfile, int, Precision, Precision, int], Predictor]] = {
-    Nature.HBM: HbmPredictor.of,
-    Nature.SRAM: SramPredictor.of,
-    Nature.PADDED: PaddedPredictor.of,
-}
 
 
 def predictor(
@@ -24,10 +27,63 @@ def predictor(
     precision: Precision,
     kv_precision: Precision,
     max_batched_tokens: int | None = None,
+    *,
+    engine: str = "vllm",
 ) -> Predictor:
     """Seconds of work on one worker of `chips` chips. Ask `feasibility.limits` first whether it can exist.
 
     `max_batched_tokens` is the engine's token budget of one iteration where it differs from the device's default.
     """
     chunk_tokens = max_batched_tokens or device.max_batched_tokens
+    return prior(device, model, chips, precision, kv_precision, chunk_tokens)
+
+
+def prior(
+    device: DeviceProfile,
+    model: ModelProfile,
+    chips: int,
+    precision: Precision,
+    kv_precision: Precision,
+    chunk_tokens: int,
+) -> Predictor:
+    """The model of the device's nature, from its published figures alone."""
     return _NATURES[device.nature](device, model, chips, precision, kv_precision, chunk_tokens)
+
+
+def _composite(
+    device: DeviceProfile,
+    model: ModelProfile,
+    chips: int,
+    precision: Precision,
+    kv_precision: Precision,
+    chunk_tokens: int,
+) -> CompositePredictor:
+    """One chip of a composite device is one unit of all its parts."""
+
+    def part_prior(role: Role) -> Predictor:
+        part = part_for(device, role)
+        full_tokens = part.device.max_batched_tokens
+        return prior(part.device, model, chips * part.chips, precision, kv_precision, full_tokens)
+
+    decode: Decoder
+    if splits_layers(device):
+        decode = LayerSplitPredictor.of(device, model, chips, kv_precision, part_prior(Role.FFN))
+    else:
+        decode = part_prior(Role.DECODE)
+    return CompositePredictor(
+        prefill=part_prior(Role.PREFILL),
+        decode=decode,
+        full_tokens=part_for(device, Role.PREFILL).device.max_batched_tokens,
+        handover_s=device.parts_latency_s,
+        handover_token_s=handover_token_s(device, model, chips, kv_precision),
+        chunk_tokens=chunk_tokens,
+    )
+
+
+_NATURES: dict[Nature, Callable[[DeviceProfile, ModelProfile, int, Precision, Precision, int], Predictor]] = {
+    Nature.HBM: HbmPredictor.of,
+    Nature.SRAM: SramPredictor.of,
+    Nature.PADDED: PaddedPredictor.of,
+    Nature.CPU: CpuPredictor.of,
+    Nature.COMPOSITE: _composite,
+}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
+from devices.bounds import Bounds, attention
 from devices.profile import DeviceProfile, ModelProfile, Precision
-from devices.roofline import overhead_s, pair_s, read_s, token_s
+from devices.roofline import cache_reads, chunked_s, kv_copies, overhead_s, read_s, sequence_s, token_s
+from devices.tier import Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,8 @@ class PaddedPredictor:
                 + pair_s * sum(P' * (context + P' / 2)) + sequence_s * B'
 
     B' and P' are bucketed; K is not, since ragged paged attention reads only the cache that is there. A mixture reads
-    all its experts: shapes are static, so is the layout of tokens over experts.
+    all its experts: shapes are static, so is the layout of tokens over experts. These are the times of warm programs;
+    `devices.warmth` says what a cold one adds.
     """
 
     fixed_s: float
@@ -29,6 +32,8 @@ class PaddedPredictor:
     chunk_tokens: int
     batches: tuple[int, ...]
     lengths: tuple[int, ...]
+    bounds: Bounds | None = None
+    tier: Tier | None = None
 
     @classmethod
     def of(
@@ -41,43 +46,56 @@ class PaddedPredictor:
         chunk_tokens: int,
     ) -> PaddedPredictor:
         """Coefficients as for a GPU, without the experts' chance of being missed."""
+        weight_bytes = model.weight_bytes(precision)
+        looks_back = attention(device, model, chips, kv_precision)
+        growing = cache_reads(model, kv_precision).growing * kv_copies(device, model, chips)
+        tier = Tier.of(device, chips, weight_bytes, growing)
         return cls(
             fixed_s=overhead_s(device, model, chips),
-            weights_s=read_s(device, chips, model.weight_bytes(precision)),
+            weights_s=read_s(device, chips, weight_bytes) - (tier.weights_s if tier else 0.0),
             token_s=token_s(device, model, chips, precision),
-            kv_s=read_s(device, chips, model.kv_bytes(1, kv_precision)),
-            pair_s=pair_s(device, model, chips),
-            sequence_s=device.sequence_overhead_s,
+            kv_s=looks_back.kv_s,
+            pair_s=looks_back.pair_s,
+            sequence_s=sequence_s(device, model, chips),
             chunk_tokens=chunk_tokens,
             batches=device.batch_buckets,
             lengths=device.length_buckets,
+            bounds=looks_back.bounds,
+            tier=tier,
         )
 
     def prefill_s(self, new_tokens: int, cached_tokens: int = 0) -> float:
         """Chunk by chunk: the last one is padded, so there is no closed form over the whole prompt."""
-        full, rest = divmod(new_tokens, self.chunk_tokens)
-        context, seconds = cached_tokens, 0.0
-        for _ in range(full):
-            seconds += self.step_s(0, 0, [(self.chunk_tokens, context)])
-            context += self.chunk_tokens
-        return seconds + self.step_s(0, 0, [(rest, context)]) if rest else seconds
+        return chunked_s(self, new_tokens, cached_tokens)
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         padded = bucket(sequences, self.batches)
         compute_s = self.token_s * padded
         matrices_s = compute_s if compute_s > self.weights_s else self.weights_s
-        return self.fixed_s + matrices_s + self.kv_s * kv_tokens + self.sequence_s * padded
+        seconds = self.fixed_s + matrices_s + self.kv_s * kv_tokens + self.sequence_s * padded
+        if self.bounds is not None:
+            seconds += self.bounds.read_s(sequences, kv_tokens)
+        if self.tier is not None:
+            seconds -= self.tier.saved_s(kv_tokens)
+        return seconds
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         batch = bucket(decodes, self.batches)
-        tokens, pairs = batch, 0.0
+        tokens, attention_s = batch, 0.0
         for new, context in chunks:
             padded = bucket(new, self.lengths)
             tokens += padded
-            pairs += padded * (context + padded / 2)
+            attention_s += self.pair_s * padded * (context + padded / 2)
+            if self.bounds is not None:
+                attention_s += self.bounds.chunk_s(padded, context)
         compute_s = self.token_s * tokens
         matrices_s = compute_s if compute_s > self.weights_s else self.weights_s
-        return self.fixed_s + matrices_s + self.kv_s * kv_tokens + self.pair_s * pairs + self.sequence_s * batch
+        seconds = self.fixed_s + matrices_s + self.kv_s * kv_tokens + attention_s + self.sequence_s * batch
+        if self.bounds is not None:
+            seconds += self.bounds.read_s(decodes, kv_tokens)
+        if self.tier is not None:
+            seconds -= self.tier.saved_s(kv_tokens)
+        return seconds
 
 
 def bucket(size: int, buckets: tuple[int, ...]) -> int:

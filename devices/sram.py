@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from devices.bounds import Bounds, attention
 from devices.profile import DeviceProfile, ModelProfile, Precision
-from devices.roofline import overhead_s, read_s
+from devices.roofline import chunked_s, overhead_s, read_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class SramPredictor:
     depth: int
     kv_s: float
     chunk_tokens: int
+    bounds: Bounds | None = None
 
     @classmethod
     def of(
@@ -36,17 +38,20 @@ class SramPredictor:
         chunk_tokens: int,
     ) -> SramPredictor:
         """A layer lies on chips / layers of the machine, so only that share of the bandwidth reads it."""
-        stage_read_s = read_s(device, chips, model.active_parameters * precision.weight_bytes)
-        stage_kv_s = read_s(device, chips, model.kv_bytes(1, kv_precision))
+        looks_back = attention(device, model, chips, kv_precision)
+        read_bytes = model.active_parameters * precision.weight_bytes + 2 * model.state_bytes_per_sequence
         return cls(
-            pass_s=model.layers * stage_read_s + overhead_s(device, model, 1),
+            pass_s=model.layers * read_s(device, chips, read_bytes) + overhead_s(device, model, 1),
             depth=model.layers,
-            kv_s=stage_kv_s,  # layers * stage_kv_s / depth
+            kv_s=looks_back.kv_s,  # layers * kv_s of a stage / depth
             chunk_tokens=chunk_tokens,
+            bounds=looks_back.bounds,
         )
 
     def prefill_s(self, new_tokens: int, cached_tokens: int = 0) -> float:
         """The sum over its chunks, each of which fills at least one pass and holds the KV of those before it."""
+        if self.bounds is not None:
+            return chunked_s(self, new_tokens, cached_tokens)
         full, rest = divmod(new_tokens, self.chunk_tokens)
         held = full * cached_tokens + self.chunk_tokens * full * (full - 1) / 2
         passes = full * max(1.0, self.chunk_tokens / self.depth)
@@ -56,12 +61,20 @@ class SramPredictor:
         return passes * self.pass_s + self.kv_s * held
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
-        seconds = self.pass_s + self.kv_s * kv_tokens
-        return seconds if sequences <= self.depth else seconds + (sequences / self.depth - 1) * self.pass_s
+        seconds = self._passes_s(sequences) + self.kv_s * kv_tokens
+        return seconds if self.bounds is None else seconds + self.bounds.read_s(sequences, kv_tokens)
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         tokens, held = decodes, kv_tokens
         for new, context in chunks:
             tokens += new
             held += context
-        return self.decode_step_s(tokens, held)
+        seconds = self._passes_s(tokens) + self.kv_s * held
+        if self.bounds is not None:
+            seconds += self.bounds.read_s(decodes, kv_tokens)
+            for _, context in chunks:
+                seconds += self.bounds.read_s(1, context)
+        return seconds
+
+    def _passes_s(self, tokens: int) -> float:
+        return self.pass_s if tokens <= self.depth else tokens / self.depth * self.pass_s
