@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from devices.api_price import ApiPrice
+from devices.billing import Billing, BillingKind
 from devices.profile import DeviceProfile, ModelProfile, Precision
+
+__all__ = ["ApiPrice", "Billing", "BillingKind", "Limits", "Link", "Phase", "Pool", "Predictor", "Worker"]
 
 
 class Phase(Enum):
@@ -51,39 +55,6 @@ class Limits:
     max_batched_tokens: int
     max_context_tokens: int
     block_size: int = 16
-
-
-@dataclass(frozen=True, slots=True)
-class ApiPrice:
-    """List price of a metered API, USD per million tokens."""
-
-    usd_per_m_input: float
-    usd_per_m_output: float
-    usd_per_m_cached_input: float | None = None
-
-    def usd(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
-        """Charge of one request; cached input is billed as input where no cached price is listed."""
-        cached = self.usd_per_m_input if self.usd_per_m_cached_input is None else self.usd_per_m_cached_input
-        fresh = input_tokens - cached_tokens
-        return (fresh * self.usd_per_m_input + cached_tokens * cached + output_tokens * self.usd_per_m_output) / 1e6
-
-
-class BillingKind(Enum):
-    """Decides what is sunk: committed and on-demand chips are paid while they stand, metered APIs per token."""
-
-    COMMITTED = "committed"
-    ON_DEMAND = "on_demand"
-    SPOT = "spot"
-    METERED = "metered"
-
-
-@dataclass(frozen=True, slots=True)
-class Billing:
-    """How a pool is paid for. `price` is set exactly when `kind` is METERED."""
-
-    kind: BillingKind
-    usd_per_chip_hour: float = 0.0
-    price: ApiPrice | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -152,15 +123,20 @@ class Link:
 
     A transfer takes `latency_s` + blocks * `per_block_s` + bytes / `bytes_per_s`: nominal bandwidth alone misleads,
     since engines send one descriptor per block and layer group (vLLM issue 55434 measured NVLink slower than RDMA
-    for that reason).
+    for that reason). `usd_per_byte` is what others charge for the wire.
     """
 
     bytes_per_s: float
     latency_s: float = 0.0
     per_block_s: float = 0.0
     block_size: int = 16
+    usd_per_byte: float = 0.0
 
     def transfer_s(self, tokens: int, kv_bytes: float) -> float:
         """Seconds to move `kv_bytes` bytes, the cache of `tokens` tokens, over an idle link."""
         blocks = -(-tokens // self.block_size)
         return self.latency_s + blocks * self.per_block_s + kv_bytes / self.bytes_per_s
+
+    def transfer_usd(self, kv_bytes: float) -> float:
+        """What the owner of the wire charges for `kv_bytes` bytes; 0 on a network of one's own."""
+        return kv_bytes * self.usd_per_byte
