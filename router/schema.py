@@ -23,6 +23,8 @@ PoolName = Annotated[str, Field(max_length=48, pattern=r"^[A-Za-z0-9][A-Za-z0-9_
 """Worker names are made of it, and they go into headers and metric labels."""
 Port = Annotated[int, Field(ge=0, le=65535, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
+Simulated = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+Host = Annotated[str, Field(min_length=1, max_length=253)]
 Amount = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 File = Annotated[Path, AfterValidator(_from_the_files_folder)]
@@ -43,7 +45,7 @@ class Tls(Part):
 class Listen(Part):
     """Where clients connect. Port 0 takes a free one."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 8080
     tls: Tls | None = None
 
@@ -51,7 +53,7 @@ class Listen(Part):
 class Operator(Part):
     """Where operators and Prometheus connect."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 8081
     token_file: File | None = None
 
@@ -88,7 +90,7 @@ class ClassEntry(Part):
 class Discover(Part):
     """Workers behind one DNS name, one for each address it resolves to at start-up."""
 
-    dns: str
+    dns: Host
     port: Port
     scheme: Literal["http", "https"] = "http"
 
@@ -138,7 +140,10 @@ class PoolEntry(Part):
         precision: of the weights; the model's own where left out.
         kv_precision: of the cache; where left out, what the links of this pool carry, else 16 bits.
         workers, discover, simulate: their addresses, a DNS name, or how many to simulate. One of the three.
-        max_seqs, max_batched_tokens: the engine's own settings where they differ from its defaults.
+        allow_projected: serve real workers on a device whose timings nobody has measured.
+        site, rack, tray: where it stands; an empty rack or tray is another one than any other.
+        engine_version, attention_backend: what engines compare before they hand KV over.
+        max_seqs, max_batched_tokens, block_size: the engine's own settings where they differ from its defaults.
     """
 
     name: PoolName
@@ -153,9 +158,15 @@ class PoolEntry(Part):
     engine: Name | None = None
     billing: BillingEntry | None = None
     site: str = ""
+    rack: str = ""
+    tray: str = ""
+    engine_version: Name | None = None
+    attention_backend: Name | None = None
+    block_size: Count | None = None
     workers: tuple[str, ...] = ()
     discover: Discover | None = None
-    simulate: Count | None = None
+    simulate: Simulated | None = None
+    allow_projected: bool = False
     key_file: File | None = None
     max_seqs: Count | None = None
     max_batched_tokens: Count | None = None
@@ -171,24 +182,51 @@ class PoolEntry(Part):
 
 
 class Kv(Part):
-    """How KV cache travels over a link: the connector both engines must speak and the width of the cache."""
+    """How KV cache travels over a link: the connector both engines must speak and the width of the cache.
+
+    Attributes:
+        block_size: tokens in a block, on both sides unless a pool says otherwise.
+        cross_layer_blocks: a block of all layers lies in one piece of memory, so that it is sent as one.
+        accept_fragile: use pairs that somebody made work, though any release may break them.
+    """
 
     connector: Name
     dtype: Precision | None = None
     block_size: Count = 16
+    cross_layer_blocks: bool = False
+    accept_fragile: bool = False
 
 
 class LinkEntry(Part):
-    """A one-way path between two pools. Without `kv` it moves nothing."""
+    """A one-way path between two pools, by figures, by preset, or by preset with figures that win over it.
+
+    Attributes:
+        preset: a kind of link of the catalogue, "rdma-400g".
+        adapters: of the preset, side by side; a worker of several chips often has one for each.
+        km: of fibre between the two.
+        usd_per_gbyte: what others charge for the wire.
+        kv: how the cache travels; without it the link moves nothing.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
 
     from_pool: Annotated[str, Field(alias="from")]
     to_pool: Annotated[str, Field(alias="to")]
-    gbytes_per_s: Positive
-    latency_s: Amount = 0.0
-    per_block_s: Amount = 0.0
+    preset: Name | None = None
+    gbytes_per_s: Positive | None = None
+    latency_s: Amount | None = None
+    per_block_s: Amount | None = None
+    usd_per_gbyte: Amount | None = None
+    adapters: Count = 1
+    km: Amount = 0.0
     kv: Kv | None = None
+
+
+class FabricEntry(Part):
+    """The data-centre network the pools stand in. `leaf_down`: ports of a leaf that face GPUs; half if left out."""
+
+    topology: Name
+    leaf_down: Count | None = None
 
 
 class Tenant(Part):
@@ -257,7 +295,7 @@ class Config(Part):
 
     Attributes:
         listen, operator: addresses; models, classes: what clients may ask for and what they are promised;
-        pools, links: the fleet; tenants, policy, trace, limits: see their own types.
+        pools, fabric, links: the fleet and its network; tenants, policy, trace, limits: see their own types.
     """
 
     listen: Listen = Listen()
@@ -265,6 +303,7 @@ class Config(Part):
     models: Annotated[tuple[ModelEntry, ...], Field(min_length=1)]
     classes: dict[Name, ClassEntry] = {}
     pools: Annotated[tuple[PoolEntry, ...], Field(min_length=1)]
+    fabric: FabricEntry | None = None
     links: tuple[LinkEntry, ...] = ()
     tenants: tuple[Tenant, ...] = ()
     policy: PolicyEntry = PolicyEntry()

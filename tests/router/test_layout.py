@@ -7,7 +7,7 @@ import pytest
 from devices.profile import Precision
 from devices.worker import BillingKind, Phase
 from router.config import ConfigError, load
-from router.layout import PairReport, Verdict, layout
+from router.layout import Verdict, layout
 from router.schema import Config
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
@@ -62,8 +62,15 @@ def test_a_dns_name_gives_one_worker_for_each_address(fleet: Path) -> None:
 
 def test_a_name_that_does_not_resolve_is_told_in_one_line(fleet: Path) -> None:
     config = loaded(fleet, gpu("a", "discover: {dns: nothing.invalid, port: 8000}"))
-    with pytest.raises(ConfigError, match=r"^pool a: discover\.dns: cannot resolve 'nothing\.invalid': .+$"):
+    with pytest.raises(ConfigError, match=r"^cannot resolve 'nothing\.invalid': .+$") as caught:
         layout(config)
+    assert caught.value.loc == ("pools", 0, "discover", "dns")
+
+
+@pytest.mark.parametrize("name", ["a..b", "a" * 70])
+def test_a_name_that_can_be_none_is_told_in_one_line(fleet: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="is no host name"):
+        layout(loaded(fleet, gpu("a", f"discover: {{dns: {name}, port: 8000}}")))
 
 
 def test_a_pool_knows_what_it_is_made_of(fleet: Path) -> None:
@@ -129,7 +136,11 @@ def test_an_apis_price_may_be_given(fleet: Path) -> None:
 
 def test_gpus_of_one_vendor_hand_over_where_a_link_says_how(fleet: Path) -> None:
     config = loaded(fleet, gpu("p", device="h100-sxm"), gpu("d"), links=link("kv: {connector: nixl, block_size: 64}"))
-    assert verdict(config) == (Verdict.WORKS, "both speak nixl on nvidia GPUs")
+    assert verdict(config) == (
+        Verdict.WORKS,
+        "routine between NVIDIA GPUs; "
+        "their engines will also compare engine_version and attention_backend, not stated here",
+    )
     built = layout(config)
     [path] = built.links.values()
     assert (path.bytes_per_s, path.latency_s, path.per_block_s, path.block_size) == (50e9, 0.0005, 2e-6, 64)
@@ -158,7 +169,12 @@ def test_workers_of_one_pool_may_hand_over_among_themselves(fleet: Path) -> None
         (gpu("p"), gpu("d"), "kv: null", "the link has no kv: its engines are not set up to hand over"),
         (gpu("p"), gpu("d", "simulate: 1, engine: openai"), KV, "the engine of d, openai, does not speak nixl"),
         (gpu("p"), gpu("d"), "kv: {connector: mooncake}", "the engine of p, vllm, does not speak mooncake"),
-        (gpu("p"), gpu("d", "simulate: 1, kv_precision: fp8"), KV, "p keeps its cache in fp16, d in fp8"),
+        (
+            gpu("p"),
+            gpu("d", "simulate: 1, kv_precision: fp8"),
+            KV,
+            "p keeps its cache in fp16, d keeps its cache in fp8",
+        ),
         (
             gpu("p", "simulate: 1, kv_precision: fp16"),
             gpu("d", "simulate: 1, kv_precision: fp16"),
@@ -176,7 +192,7 @@ def test_workers_of_one_pool_may_hand_over_among_themselves(fleet: Path) -> None
             gpu("p"),
             gpu("d", 'workers: ["http://a:1"]', device="mi355x"),
             KV,
-            "no engine supports KV hand-over from nvidia to amd; only simulated pools may pretend",
+            "Moreh sells it inside its own product; no open engine does it; only simulated pools may pretend",
         ),
     ],
 )
@@ -195,14 +211,14 @@ def test_without_a_link_nothing_is_compatible(fleet: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "why"),
     [
-        (gpu("d", device="mi355x"), "no engine supports KV hand-over from nvidia to amd"),
+        (gpu("d", device="mi355x"), "Moreh sells it inside its own product; no open engine does it"),
         (
             "name: d, device: groq-lpu-v1, chips: 576, model: llama-3.1-70b, precision: int8, simulate: 1",
-            "no engine hands KV over to or from groq-lpu-v1",
+            "nobody is known to hand KV over from h200-sxm to groq-lpu-v1 with nixl",
         ),
         (
             "name: d, device: tpu-v6e, tp: 8, model: llama-3.1-70b, precision: bf16, simulate: 1",
-            "no engine hands KV over to or from tpu-v6e",
+            "TPUs take caches from TPUs only",
         ),
     ],
 )
@@ -233,18 +249,19 @@ def test_the_heterogeneous_example_has_three_natures_and_three_ways_to_split() -
         "sram",
         "padded",
     }
-    assert [pair for pair in built.pairs if pair.verdict is not Verdict.REPREFILL] == [
-        PairReport("h200-prefill", "h200", Verdict.WORKS, "both speak nixl on nvidia GPUs"),
-        PairReport(
+    splits = [pair for pair in built.pairs if pair.verdict is not Verdict.REPREFILL]
+    assert [(pair.from_pool, pair.to_pool, pair.verdict, pair.why) for pair in splits] == [
+        ("h200-prefill", "h200", Verdict.WORKS, "routine between NVIDIA GPUs"),
+        (
             "h200-prefill",
             "mi355x",
             Verdict.HYPOTHETICAL,
-            "no engine supports KV hand-over from nvidia to amd; both pools are simulated",
+            "Moreh sells it inside its own product; no open engine does it; both pools are simulated",
         ),
-        PairReport(
+        (
             "h200-prefill",
             "lpu",
             Verdict.HYPOTHETICAL,
-            "no engine hands KV over to or from groq-lpu-v1; both pools are simulated",
+            "nobody is known to hand KV over from h200-sxm to groq-lpu-v1 with nixl; both pools are simulated",
         ),
     ]
