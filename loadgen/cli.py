@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -54,19 +56,44 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script. Exit 0: all well; 1: a finding; 2: the command was used wrongly."""
+    _reopen()
     if problem := shadowed():
         complain(problem)
         sys.exit(2)
     try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except OSError as error:  # what writes files tells of them itself; this is stdout, its disk full or its reader gone
+        code = 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or its flush at exit would fail again
+        if error.errno != errno.EPIPE:
+            complain(f"{error.filename or 'stdout'}: {error.strerror or error}")
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int | str | None:
+    """The exit code; complaints are told."""
+    try:
         app(arguments)
+    except SystemExit as ended:
+        return ended.code
     except Finding as finding:
         complain(str(finding))
-        sys.exit(1)
+        return 1
     except Exception as error:
         if not isinstance(error, _mistakes()):
             raise
         complain(str(error))
-        sys.exit(2)
+        return 2
+    return 0
+
+
+def _reopen() -> None:
+    """Where a parent has closed them, stdout and stderr go nowhere, as they were meant to."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def _mistakes() -> tuple[type[Exception], ...]:
@@ -79,3 +106,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from router.config import ConfigError
 
     return Misuse, UnknownId, Infeasible, TraceError, WorkloadError, PolicyError, ConfigError
+
+
+if __name__ == "__main__":
+    main()

@@ -10,15 +10,17 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
-from loadgen.finding import Finding
+from loadgen.finding import Finding, Misuse
 
 TIMEOUT_S = 5.0
 
 
 def fetched(url: str, request_id: str, token: str = "") -> dict[str, Any]:
     """The record of one request; raises `Finding` when the listener or the request is not there."""
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise Finding(f"{url}: expected a http or https URL of an operator listener, such as http://127.0.0.1:8081")
+    if not _is_http(url):
+        raise Misuse(f"{url}: expected a http or https URL of an operator listener, such as http://127.0.0.1:8081")
+    if not request_id:
+        raise Misuse("no request id given; ids are in the header x-request-id of every answer")
     asked = Request(f"{url.rstrip('/')}/api/decisions/{quote(request_id, safe='')}")
     if token:
         asked.add_header("authorization", f"Bearer {token}")
@@ -29,16 +31,28 @@ def fetched(url: str, request_id: str, token: str = "") -> dict[str, Any]:
         raise Finding(_refusal(url, request_id, error)) from None
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
+        reason = getattr(reason, "strerror", None) or reason
         raise Finding(f"{url}: cannot reach the operator listener ({reason}); is the gateway running?") from None
     except ValueError:
         raise Finding(f"{url}: the answer is not JSON; is this the operator listener of Tokenyard?") from None
     return found
 
 
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _refusal(url: str, request_id: str, error: HTTPError) -> str:
     with error:
         if error.code == HTTPStatus.NOT_FOUND:
-            return f"{url}: no request '{request_id}' among the last ones; ids are in the header x-request-id"
+            return (
+                f"{url}: no request '{request_id}' among the last ones; ids are in the header x-request-id, "
+                "and --url is the operator listener's"
+            )
         if error.code == HTTPStatus.UNAUTHORIZED:
             return f"{url}: asks for the operator token; give --token or set TOKENYARD_OPERATOR_TOKEN"
         return f"{url}: answered {error.code}"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from loadgen.finding import Finding
+from loadgen.finding import Finding, Misuse
 from router.config import Config
 
 READY_S = 30.0
@@ -29,6 +29,11 @@ Urls = Mapping[str, list[str]]
 @asynccontextmanager
 async def embedded(file: Path, config: Config, speed: float = 1.0) -> AsyncIterator[Urls]:
     """Run one process per worker of every `simulate: N` pool of the fleet file; raises `Finding` when one fails."""
+    for entry in config.pools:
+        if entry.api and entry.simulate:
+            raise Misuse(
+                f"{file}: pool {entry.name}: an API has no device to simulate over HTTP; give its workers' URLs"
+            )
     wanted = [(pool.name, index) for pool in config.pools for index in range(pool.simulate or 0)]
     processes: list[asyncio.subprocess.Process] = []
     try:

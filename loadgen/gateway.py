@@ -12,9 +12,10 @@ from pathlib import Path
 
 from loadgen.embedded import embedded
 from loadgen.finding import Misuse
+from loadgen.fleet_file import laid_out
 from router.app import App, build, running
-from router.config import Config, notices
-from router.layout import Layout, layout
+from router.config import Config, ConfigError, notices, unreadable
+from router.layout import Layout
 
 
 @asynccontextmanager
@@ -22,14 +23,16 @@ async def gateway(
     file: Path, config: Config, *, journal: Path | None = None, drain_s: float = 0.0, speed: float = 1.0
 ) -> AsyncIterator[tuple[App, Layout]]:
     """The gateway with its embedded workers, listening; all of it is gone when the block ends."""
+    if missing := unreadable(file, config):
+        raise ConfigError("\n".join(missing))
     async with embedded(file, config, speed) as urls:
-        laid_out = layout(config, urls)
+        fleet = laid_out(file, config, urls)
         with ExitStack() as stack:
             record: Callable[[bytes], None] | None = None
             if journal is not None:
                 record = stack.enter_context(_journal(journal))
-            async with running(build(config, laid_out, journal=record), drain_s) as app:
-                yield app, laid_out
+            async with running(build(config, fleet, journal=record), drain_s) as app:
+                yield app, fleet
 
 
 @contextmanager
@@ -53,8 +56,8 @@ async def serve(file: Path, config: Config, journal: Path | None, drain_s: float
     for notice in notices(config):
         logging.getLogger("tokenyard").warning("%s: %s", file, notice)
     stop = stopped()
-    async with gateway(file, config, journal=journal, drain_s=drain_s, speed=speed) as (app, laid_out):
-        sys.stdout.write(f"gateway on {app.url}, operator on {app.operator_url}, {len(laid_out.workers)} workers\n")
+    async with gateway(file, config, journal=journal, drain_s=drain_s, speed=speed) as (app, fleet):
+        sys.stdout.write(f"gateway on {app.url}, operator on {app.operator_url}, {len(fleet.workers)} workers\n")
         sys.stdout.flush()
         await stop.wait()
         logging.getLogger("tokenyard").warning("stopping; requests in flight get %g s", drain_s)

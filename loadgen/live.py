@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from contextlib import suppress
 import aiohttp
 
 from devices.worker import Worker
-from loadgen.finding import Finding
+from loadgen.finding import Finding, Misuse
 from loadgen.loadtest import LoadTest, root
 from loadgen.report import Run
 from loadgen.result import Result
@@ -34,13 +35,22 @@ async def models(url: str, headers: Mapping[str, str]) -> list[str]:
         ):
             listed = await response.json(content_type=None) if response.status == 200 else {}
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-        raise Finding(f"{url}: not a http or https URL; expected one such as http://127.0.0.1:8080") from None
+        raise Misuse(f"{url or 'URL'}: not a http or https URL; expected one such as http://127.0.0.1:8080") from None
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise Finding(f"{url}: cannot be reached ({error or 'no answer'}); is the gateway running?") from None
+        raise Finding(f"{url}: cannot be reached ({_why(error)}); is the gateway running?") from None
     except ValueError:
         return []
     data = listed.get("data") if isinstance(listed, dict) else None
     return [str(entry["id"]) for entry in data or () if isinstance(entry, dict) and "id" in entry]
+
+
+def _why(error: Exception) -> str:
+    """The system's own words, without those of the library between."""
+    cause = getattr(error, "os_error", error)
+    number = getattr(cause, "errno", None) or 0
+    if number > 0:  # those of name resolution are below, and have a text
+        return os.strerror(number)
+    return getattr(cause, "strerror", None) or str(error) or "no answer"
 
 
 async def tested(

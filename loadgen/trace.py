@@ -15,6 +15,9 @@ from pathlib import Path
 BLOCK_TOKENS = 512
 """Tokens behind one of a trace's `hash_ids` (Mooncake's block; the last block of a prompt may be partly filled)."""
 
+MOST_TOKENS, LATEST_S, ID_DIGITS = 10**9, 1e9, 20
+"""Sanity bounds: a larger figure is a damaged file, or seconds of a calendar instead of seconds since the start."""
+
 _ARRIVAL, _LENGTHS, _OPTIONAL = "arrival_s", ("input_tokens", "output_tokens"), ("hash_ids", "client")
 
 
@@ -162,15 +165,16 @@ def _seconds(cell: str, where: Callable[[], str]) -> float:
         value = float(cell)
     except ValueError:
         value = math.nan
-    if not 0 <= value < math.inf:
-        raise TraceError(f"{where()}: arrival_s {cell!r}; expected seconds, 0 or more")
+    if not 0 <= value <= LATEST_S:
+        shown = cell[:40]
+        raise TraceError(f"{where()}: arrival_s {shown!r}; expected seconds since the start, 0 to {LATEST_S:g}")
     return value
 
 
 def _tokens(cells: list[str], columns: dict[str, int], name: str, where: Callable[[], str]) -> int:
     cell = cells[columns[name]]
-    if not (cell.isascii() and cell.isdigit() and int(cell) > 0):
-        raise TraceError(f"{where()}: {name} {cell!r}; expected a whole number of tokens, 1 or more")
+    if not (cell.isascii() and cell.isdigit() and len(cell) <= ID_DIGITS and 0 < int(cell) <= MOST_TOKENS):
+        raise TraceError(f"{where()}: {name} {cell[:40]!r}; expected a whole number of tokens, 1 to {MOST_TOKENS}")
     return int(cell)
 
 
@@ -178,8 +182,10 @@ def _hash_ids(cell: str, input_tokens: int, where: Callable[[], str]) -> tuple[i
     words = cell.split()
     if not words:
         return ()
-    if not all(word.isascii() and word.isdigit() for word in words):
-        raise TraceError(f"{where()}: hash_ids {cell[:60]!r}; expected whole numbers with spaces between")
+    if not all(word.isascii() and word.isdigit() and len(word) <= ID_DIGITS for word in words):
+        raise TraceError(
+            f"{where()}: hash_ids {cell[:60]!r}; expected whole numbers of up to {ID_DIGITS} digits, spaces between"
+        )
     if len(words) != -(-input_tokens // BLOCK_TOKENS):
         raise TraceError(
             f"{where()}: {len(words)} hash_ids for {input_tokens} input_tokens; "

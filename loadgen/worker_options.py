@@ -15,8 +15,9 @@ from loadgen.finding import Misuse
 
 def configured(file: Path, pool: str | None, index: int, host: str, port: int, speed: float) -> WorkerOptions:
     """Worker `index` of a pool, exactly as the gateway's layout has it."""
+    from loadgen.fleet_file import laid_out
     from router.config import load
-    from router.layout import kv_precision, layout
+    from router.layout import kv_precision
 
     config = load(file)
     known = {entry.name: entry for entry in config.pools if entry.device is not None}
@@ -25,6 +26,8 @@ def configured(file: Path, pool: str | None, index: int, host: str, port: int, s
             f"{file}: --pool {pool or '(missing)'}: no such pool with a device; {did_you_mean(pool or '', known)}"
         )
     entry = known[pool]
+    if entry.simulate and index >= entry.simulate:
+        raise Misuse(f"{file}: --index {index}: pool {pool} simulates {entry.simulate}, counted from 0")
     return WorkerOptions(
         device=str(entry.device),
         model=config.shape_id(entry.model),
@@ -40,7 +43,7 @@ def configured(file: Path, pool: str | None, index: int, host: str, port: int, s
         engine=entry.dialect,
         host=host,
         port=port,
-        links={source: link for (source, target), link in layout(config).links.items() if target == pool},
+        links={source: link for (source, target), link in laid_out(file, config).links.items() if target == pool},
         speed=speed,
         lease_s=config.limits.kv_lease_s,
     )

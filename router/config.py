@@ -10,11 +10,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from devices.catalog import did_you_mean
-from router.config_checks import notices, problems
+from router.config_checks import problems
+from router.config_notices import files, notices
 from router.located import ConfigError, Document, Loc, where
 from router.schema import Config
 
-__all__ = ["Config", "ConfigError", "load", "notices", "read_secret"]
+__all__ = ["Config", "ConfigError", "load", "located", "notices", "read_secret", "unreadable"]
 
 
 def load(path: str | Path) -> Config:
@@ -33,6 +34,29 @@ def load(path: str | Path) -> Config:
     if wrong:
         raise ConfigError("\n".join(f"{document.at(loc)}: {where(loc)}: {what}" for loc, what in wrong))
     return config
+
+
+def located(path: str | Path, error: ConfigError) -> ConfigError:
+    """A problem found after loading, with its place in front; as it is where it has none."""
+    if not error.loc:
+        return error
+    try:
+        place = Document(str(path), _text(Path(path))).at(error.loc)
+    except ConfigError:  # the file has changed since it was loaded
+        place = str(path)
+    return ConfigError(f"{place}: {where(error.loc)}: {error}")
+
+
+def unreadable(path: str | Path, config: Config) -> list[str]:
+    """Located lines on files that `serve` needs and this process cannot read. The fleet file itself is sound."""
+    found = []
+    for loc, file in files(config):
+        try:
+            file.read_bytes()
+        except OSError as error:
+            what = f"{file}: {(error.strerror or str(error)).lower()}; `serve` needs it"
+            found.append(str(located(path, ConfigError(what, loc))))
+    return found
 
 
 def read_secret(path: Path) -> str:
@@ -70,6 +94,20 @@ def _what(loc: Loc, detail: ErrorDetails) -> str:
             return f"unknown field; {did_you_mean(str(loc[-1]), _fields(loc[:-1]))}"
         case "missing":
             return "required, but missing"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return f"expected a mapping of settings, not {_shown(detail['input'])}"
+        case "tuple_type" | "list_type":
+            return f"expected a list in [ ], not {_shown(detail['input'])}"
+        case "too_short":
+            return "expected at least one entry"
+        case "string_too_short":
+            return "expected some text, not ''"
+        case "string_pattern_mismatch":
+            return f"expected a name of plain letters, digits and a few of . _ - : /, not {_shown(detail['input'])}"
+        case "string_type" if isinstance(detail["input"], bool):
+            return "YAML reads yes, no, on and off as true and false; put the text in quotes"
+        case "string_type":
+            return f"expected text, not {_shown(detail['input'])}; if it is meant so, put it in quotes"
         case "enum" | "literal_error":
             known = [word.strip("'") for word in str(detail["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
             return f"'{detail['input']}' is not possible; {did_you_mean(str(detail['input']), known)}"
@@ -87,7 +125,7 @@ def _is_number(value: object) -> bool:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = "nothing" if value is None else repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from urllib.parse import urlsplit
@@ -10,9 +12,10 @@ from devices import catalog
 from devices.catalog import UnknownId, did_you_mean
 from devices.feasibility import Infeasible
 from devices.worker import BillingKind
-from policies.table import PolicyError, load
+from policies.table import POLICIES, PolicyError, load
 from router.engines.table import ENGINES
 from router.layout import billing, pool_limits
+from router.links import link_problems
 from router.located import Loc
 from router.schema import Config, PoolEntry
 
@@ -29,36 +32,28 @@ def problems(config: Config) -> list[Problem]:
             _repeated("worker", ((("pools", i, "workers", k), url) for i, k, url in _urls(config))),
             _links(config),
             _references(config),
+            _listeners(config),
             _policy(config),
         )
     )
 
 
-def notices(config: Config) -> list[str]:
-    """Settings that are understood but change nothing yet, and figures the catalogue does not have."""
-    found = [
-        f"pools[{i}].billing: {entry.device} has no published rent, so this pool counts as free; set usd_per_chip_hour"
-        for i, entry in enumerate(config.pools)
-        if not entry.api and billing(entry).usd_per_chip_hour == 0 and _unstated(entry)
-    ]
-    idle = {
-        "tenants": config.tenants,
-        "policy.shadow": config.policy.shadow,
-        "policy.share": config.policy.share < 1,
-        "policy.otherwise": config.policy.otherwise,
-        "models: fallbacks": any(entry.fallbacks for entry in config.models),
-        "classes: deferrable": any(entry.deferrable for entry in config.classes.values()),
-        "pools: api.rpm": any(entry.api and entry.api.rpm for entry in config.pools),
-        "pools: api.capabilities": any(entry.api and entry.api.capabilities for entry in config.pools),
-        "pools: billing.usd_minimum_per_month": any(
-            entry.billing and entry.billing.usd_minimum_per_month for entry in config.pools
-        ),
-    }
-    return found + [f"{name}: accepted, but not acted on by this version" for name, given in idle.items() if given]
+def _listeners(config: Config) -> Iterator[Problem]:
+    listen, operator = config.listen, config.operator
+    if listen.port and (listen.host, listen.port) == (operator.host, operator.port):
+        yield ("operator", "port"), f"{operator.port} is the port of `listen` too (8080 unless set); give another"
+    if operator.token_file is None and not _loopback(operator.host):
+        yield (
+            ("operator", "host"),
+            f"{operator.host} can be reached by others; set operator.token_file, or use 127.0.0.1",
+        )
 
 
-def _unstated(entry: PoolEntry) -> bool:
-    return entry.billing is None or entry.billing.usd_per_chip_hour is None
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _models(config: Config) -> Iterator[Problem]:
@@ -97,7 +92,8 @@ def _pool(config: Config, i: int, entry: PoolEntry) -> Iterator[Problem]:
 
 def _hardware(at: Loc, entry: PoolEntry) -> Iterator[Problem]:
     if entry.device:
-        yield from _catalogued((*at, "device"), catalog.device, entry.device)
+        unknown = list(_catalogued((*at, "device"), catalog.device, entry.device))
+        yield from unknown or _projected((*at, "device"), entry, entry.device)
     if (entry.device is None) == (entry.api is None):
         yield at, "needs either device or api"
     if entry.tp and entry.chips:
@@ -107,6 +103,17 @@ def _hardware(at: Loc, entry: PoolEntry) -> Iterator[Problem]:
         yield (*at, "billing", "kind"), "only an api is metered; use on_demand, spot or committed"
     if entry.billing and entry.api and not metered:
         yield (*at, "billing", "kind"), "an api is metered"
+
+
+def _projected(at: Loc, entry: PoolEntry, name: str) -> Iterator[Problem]:
+    """Real traffic is not placed on timings nobody has ever measured, unless the file says so."""
+    device = catalog.device(name)
+    if device.placeable and device.projected and not entry.simulate and not entry.allow_projected:
+        yield (
+            at,
+            f"nobody has published how fast {device.id} ({device.status.value}) serves language models, its timings "
+            "are projected; set allow_projected: true on this pool to use them for real workers, or simulate: 1",
+        )
 
 
 def _addresses(at: Loc, entry: PoolEntry) -> Iterator[Problem]:
@@ -145,6 +152,7 @@ def _links(config: Config) -> Iterator[Problem]:
         yield from _unknown(("links", i, "to"), "pool", link.to_pool, pools)
     pairs = ((("links", i), f"{link.from_pool} -> {link.to_pool}") for i, link in enumerate(config.links))
     yield from _repeated("link", pairs)
+    yield from link_problems(config)
 
 
 def _references(config: Config) -> Iterator[Problem]:
@@ -170,7 +178,27 @@ def _policy(config: Config) -> Iterator[Problem]:
     for field, name in named.items():
         if name:
             yield from _built(("policy", field), name, {})
-    yield from _built(("policy", "name"), config.policy.name, config.policy.options)
+    wrong = list(_options(config))
+    yield from wrong or _built(("policy", "name"), config.policy.name, config.policy.options)
+
+
+def _options(config: Config) -> Iterator[Problem]:
+    """Options of our own policies by their fields; those of others are checked by building them."""
+    if config.policy.name not in POLICIES:
+        return
+    kind = POLICIES[config.policy.name]
+    found = getattr(kind, "__dataclass_fields__", {})
+    known: dict[str, object] = {name: field.default for name, field in found.items() if field.init}
+    for name, value in config.policy.options.items():
+        at: Loc = ("policy", name)
+        if name not in known:
+            yield at, f"'{config.policy.name}' has no such option; {did_you_mean(name, known)}"
+        elif _is_number(known[name]) and not _is_number(value):
+            yield at, f"expected a number, not {value!r}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _built(at: Loc, name: str, options: dict[str, object]) -> Iterator[Problem]:

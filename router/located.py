@@ -12,7 +12,24 @@ Loc = tuple[int | str, ...]
 
 
 class ConfigError(ValueError):
-    """A file cannot be used; one located line per problem."""
+    """A file cannot be used; one located line per problem.
+
+    `loc` is the place of a problem found where the file is not at hand; `config.located` puts it in front.
+    """
+
+    def __init__(self, text: str, loc: Loc = ()) -> None:
+        super().__init__(text)
+        self.loc = loc
+
+
+class _Loader(yaml.CSafeLoader):
+    """Dates stay text: no setting is one, and names may look like one."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 class Document:
@@ -21,7 +38,7 @@ class Document:
     def __init__(self, file: str, text: str) -> None:
         self._file = file
         try:
-            loader = yaml.CSafeLoader(text)
+            loader = _Loader(text)
             try:
                 self._root = loader.get_single_node()
                 self._twice = list(_repeated_keys(self._root, (), set()))
@@ -29,10 +46,10 @@ class Document:
             finally:
                 loader.dispose()
         except yaml.MarkedYAMLError as error:
-            raise ConfigError(f"{self._place(error.problem_mark)}: {error.problem}") from None
+            raise ConfigError(f"{self._place(error.problem_mark)}: {_told(error, text)}") from None
         except yaml.YAMLError as error:
             raise ConfigError(f"{file}:1:1: {' '.join(str(error).split())}") from None
-        except ValueError as error:  # a date or number that looks like one and is none
+        except ValueError as error:  # a number that looks like one and is none
             raise ConfigError(f"{file}:1:1: {error}") from None
         except RecursionError:
             raise ConfigError(f"{file}:1:1: nested too deeply") from None
@@ -60,6 +77,16 @@ class Document:
 
     def _place(self, mark: yaml.Mark | None) -> str:
         return f"{self._file}:{mark.line + 1}:{mark.column + 1}" if mark else f"{self._file}:1:1"
+
+
+def _told(error: yaml.MarkedYAMLError, text: str) -> str:
+    """What the parser says, in words for people where its own are for parsers."""
+    mark, said = error.problem_mark, str(error.problem)
+    if mark and text[mark.index : mark.index + 1] == "\t":
+        return "a tab; YAML takes spaces only"
+    if said.endswith("found another document"):
+        return "a second document; expected one, without a --- line"
+    return said
 
 
 def where(loc: Loc) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from html import escape
+from urllib.parse import quote
 
 _STYLE = (
-    "body{font:15px system-ui;margin:2em;max-width:75em}table{border-collapse:collapse;margin:1em 0}"
-    "td,th{padding:.2em .9em .2em 0;text-align:left;border-bottom:1px solid #ccc}"
-    ".bad{color:#a00}"
+    "body{font:15px system-ui;margin:2em}table{border-collapse:collapse;margin:1em 0}"
+    "td,th{padding:.2em 1.2em .2em 0;text-align:left;white-space:nowrap;border-bottom:1px solid #ccc}"
+    "td{font-variant-numeric:tabular-nums}.bad{color:#a00}"
 )
-_WORKERS = ("name", "pool", "model", "phases", "routable", "requests", "decodes", "queued_prefill_tokens", "kv")
+_WORKERS = ("name", "pool", "model", "phases", "routable", "requests", "decodes", "queued_prefill_tokens", "kv_tokens")
 _REQUESTS = ("id", "class", "outcome", "prefill", "decode", "ttft s (quote)", "tpot s (quote)", "usd", "tokens in/out")
 
 
@@ -45,17 +46,29 @@ def _request(request: Mapping[str, object]) -> list[str]:
     actual, placement = request["actual"], request["placement"] or {}
     assert isinstance(actual, dict)
     assert isinstance(placement, dict)
-    quote = placement.get("quote", {})
+    quoted = placement.get("quote", {})
     return [
-        _text(request["id"]),
+        _linked(str(request["id"])),
         _text(request["class"]),
-        _text(" ".join(str(word) for word in (request["outcome"], request["reason"]) if word)),
+        _outcome(request),
         _text(placement.get("prefill")),
         _text(placement.get("decode")),
-        *(f"{_figure(actual[name])} ({_figure(quote.get(name))})" for name in ("ttft_s", "tpot_s")),
+        *(f"{_figure(actual[name])} ({_figure(quoted.get(name))})" for name in ("ttft_s", "tpot_s")),
         _figure(actual["usd"]),
         f"{_text(actual['prompt_tokens'])} / {_text(actual['output_tokens'])}",
     ]
+
+
+def _linked(identity: str) -> str:
+    """All that is known of a request is behind its id, of which some letters tell it from the others here."""
+    return f'<a href="/api/decisions/{escape(quote(identity, safe=""))}">{_text(identity[:12])}</a>'
+
+
+def _outcome(request: Mapping[str, object]) -> str:
+    """In red, and with what the client was told under the pointer, where something was said."""
+    words = _text(" ".join(str(word) for word in (request["outcome"], request["reason"]) if word))
+    said = request["message"]
+    return f'<span class="bad" title="{_text(said)}">{words}</span>' if said else words
 
 
 def _table(heads: Iterable[str], rows: Iterable[list[str]]) -> str:

@@ -27,7 +27,10 @@ def demo(
     duration: Annotated[float, typer.Option("--duration", min=0.1, help="Seconds of the trace to replay.")] = 60.0,
     rate_scale: options.RateScale = 1.0,
     speed: Annotated[
-        float, typer.Option("--speed", min=0.001, help="Of the devices, relative to real; quotes then do not match.")
+        float,
+        typer.Option(
+            "--speed", min=0.001, max=1000, help="Of the devices, relative to real; quotes then do not match."
+        ),
     ] = 1.0,
     seed: options.Seed = 1,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Of the gateway; 0: a free one.")] = None,

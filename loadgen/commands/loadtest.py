@@ -73,12 +73,12 @@ def loadtest(
     policy = url
     workers: tuple[Worker, ...] = ()
     if config is not None:
+        from loadgen.fleet_file import laid_out
         from router.config import load
-        from router.layout import layout
 
         fleet = load(config)
         traffic = Traffic.of(fleet, model, classes, seed)
-        policy, workers = fleet.policy.name, layout(fleet).workers
+        policy, workers = fleet.policy.name, laid_out(config, fleet).workers
     else:
         traffic = Traffic(model or "", {}, mix(classes, seed) if classes else None)
     if ttft_s is not None or tpot_s is not None:

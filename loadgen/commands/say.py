@@ -53,7 +53,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
     made = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     for position, name in enumerate(columns):
         numeric = position > 0 and any(isinstance(row[position], int | float) for row in rows)
-        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        made.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=position == 0)
     for row in rows:
         made.add_row(*map(_cell, row))
     console = Console()

@@ -21,7 +21,8 @@ def serve(
         float, typer.Option("--drain", min=0, help="Seconds that requests in flight get to finish after SIGTERM.")
     ] = 30.0,
     speed: Annotated[
-        float, typer.Option("--speed", min=0.001, help="Of workers under `simulate: N`, relative to their devices.")
+        float,
+        typer.Option("--speed", min=0.001, max=1000, help="Of workers under `simulate: N`, relative to their devices."),
     ] = 1.0,
 ) -> None:
     """The gateway of a fleet file, until SIGTERM or Ctrl-C. Pools with `simulate: N` get N embedded workers."""

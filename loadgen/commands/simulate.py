@@ -33,7 +33,8 @@ def simulate(
     model: options.Model = None,
     seed: options.Seed = 1,
     overhead: Annotated[
-        float, typer.Option("--overhead", min=0, help="Seconds each call to a worker adds live; a split makes 3.")
+        float,
+        typer.Option("--overhead", min=0, max=60, help="Seconds each call to a worker adds live; a split makes 3."),
     ] = 0.0,
     no_timing: Annotated[
         bool, typer.Option("--no-timing", help="Leave CPU time out: the report is then the same bytes every time.")
@@ -42,21 +43,24 @@ def simulate(
 ) -> None:
     """The gateway's own scheduler in virtual time, several policies side by side."""
     from loadgen.commands import say
+    from loadgen.finding import Finding
+    from loadgen.fleet_file import laid_out
     from loadgen.report import report
     from loadgen.runs import simulated
     from loadgen.show import shown
     from loadgen.traffic import Traffic
     from router.config import load
-    from router.layout import layout
 
     fleet = load(config)
     workload = options.workload(trace, rate, arrivals, input_tokens, output_tokens, start, duration, rate_scale, seed)
     traffic = Traffic.of(fleet, model, classes, seed)
-    laid_out = layout(fleet)
+    workers = laid_out(config, fleet)
     runs = []
     for name in (policy or fleet.policy.name).split(","):
         say.progress(f"simulating {name} ...")
-        run = simulated(fleet, laid_out, name.strip(), workload, traffic, overhead_s=overhead, timing=not no_timing)
+        run = simulated(fleet, workers, name.strip(), workload, traffic, overhead_s=overhead, timing=not no_timing)
+        if not run.results:
+            raise Finding("nothing to simulate: no request comes between --start and the end of --duration")
         runs.append(report(run))
     whole = {"command": "simulate", "config": str(config), "trace": trace and str(trace), "seed": seed, "runs": runs}
     if json_file is not None:

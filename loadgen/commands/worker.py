@@ -36,7 +36,9 @@ def worker(
     index: Annotated[int, typer.Option("--index", min=0, help="With --config: which worker of the pool.")] = 0,
     host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
-    speed: Annotated[float, typer.Option("--speed", min=0.001, help="Run this many times as fast as real.")] = 1.0,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.001, max=1000, help="Run this many times as fast as real.")
+    ] = 1.0,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
 ) -> None:
     """Runs until Ctrl-C or SIGTERM and prints one line when it can be called."""
@@ -73,4 +75,6 @@ def worker(
     try:
         serve_worker(options)
     except OSError as error:
-        raise Misuse(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port") from None
+        raise Misuse(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --host or --port"
+        ) from None

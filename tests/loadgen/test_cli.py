@@ -101,7 +101,7 @@ def test_a_good_fleet_file_is_shown_with_its_pairs(capsys: pytest.CaptureFixture
 
 def test_a_bad_fleet_file_is_a_finding_with_its_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     bad = tmp_path / "fleet.yaml"
-    bad.write_text(Path(DEMO).read_text().replace("device: mi355x", "device: mi355"))
+    bad.write_text(Path(DEMO).read_text().replace("device: mi355x", "device: mi35x5"))
     ran = Ran(capsys, "check-config", str(bad))
     assert ran.code == 1
     assert f"{bad}:" in ran.complaint
@@ -110,7 +110,11 @@ def test_a_bad_fleet_file_is_a_finding_with_its_place(capsys: pytest.CaptureFixt
 
 
 def test_a_missing_fleet_file_is_wrong_usage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert Ran(capsys, "check-config", str(tmp_path / "none.yaml")).code == 2
+    none = tmp_path / "none.yaml"
+    ran = Ran(capsys, "check-config", str(none))
+    assert ran.code == 2
+    assert ran.complaint == f"tokenyard: {none}: no such file; expected a fleet file (YAML)"
+    assert "is a directory" in Ran(capsys, "check-config", str(tmp_path)).complaint
 
 
 def simulated(capsys: pytest.CaptureFixture[str], *more: str) -> Ran:
@@ -171,11 +175,62 @@ def test_wrong_usage_is_one_line(
     assert ran.complaint.startswith(f"tokenyard: {complaint}")
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("--rate", "inf"), ("--rate", "nan"), ("--rate-scale", "inf"), ("--overhead", "inf")]
+)
+def test_a_figure_that_would_never_end_is_refused(capsys: pytest.CaptureFixture[str], option: str, value: str) -> None:
+    ran = Ran(capsys, "simulate", "--config", DEMO, "--rate", "1", "--duration", "1", option, value)
+    assert ran.code == 2
+    assert option in ran.err
+
+
+def test_a_simulation_of_nothing_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, "simulate", "--config", DEMO, "--trace", TRACE, "--start", "99999")
+    assert ran.code == 1
+    assert ran.complaint.startswith("tokenyard: nothing to simulate: no request comes between --start and ")
+
+
+def test_a_host_name_that_does_not_resolve_is_a_finding_with_its_place(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fleet = tmp_path / "fleet.yaml"
+    pool = "{name: gpu, device: h100-sxm, model: llama-3.1-8b, discover: {dns: nothing.invalid, port: 8000}}"
+    fleet.write_text(f"models: [{{name: llama-3.1-8b}}]\npools: [{pool}]\n")
+    ran = Ran(capsys, "check-config", str(fleet))
+    assert ran.code == 1
+    assert ran.complaint.startswith(f"tokenyard: {fleet}:2:76: pools[0].discover.dns: cannot resolve 'nothing.invalid'")
+    assert Ran(capsys, "simulate", "-c", str(fleet), "--rate", "1", "--duration", "1").complaint == ran.complaint
+
+
+def test_files_that_only_serve_needs_are_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, "check-config", str(ROOT / "deploy" / "examples" / "api.yaml"))
+    assert ran.code == 0
+    assert "pools[1].key_file" in ran.out
+    assert "no such file or directory; `serve` needs it" in ran.out
+
+
+def test_serve_says_where_a_file_it_needs_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, "serve", "--config", str(ROOT / "deploy" / "examples" / "api.yaml"))
+    assert ran.code == 2
+    assert "api.yaml:20:15: pools[1].key_file: " in ran.complaint
+
+
+def test_an_api_cannot_be_served_by_a_simulated_worker(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.yaml"
+    pool = "{name: cloud, api: {provider: cerebras}, model: llama-3.1-70b, simulate: 1}"
+    fleet.write_text(f"models: [{{name: llama-3.1-70b}}]\npools: [{pool}]\n")
+    ran = Ran(capsys, "serve", "--config", str(fleet))
+    assert ran.code == 2
+    assert ran.complaint.startswith(f"tokenyard: {fleet}: pool cloud: an API has no device to simulate over HTTP")
+
+
 def test_an_unreachable_endpoint_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
     ran = Ran(capsys, "loadtest", "http://127.0.0.1:9", "--trace", TRACE)
     assert ran.code == 1
-    assert ran.complaint.startswith("tokenyard: http://127.0.0.1:9: cannot be reached (")
-    assert Ran(capsys, "loadtest", "ftp//x", "--trace", TRACE).code == 1
+    assert ran.complaint == (
+        "tokenyard: http://127.0.0.1:9: cannot be reached (Connection refused); is the gateway running?"
+    )
+    assert Ran(capsys, "loadtest", "ftp//x", "--trace", TRACE).code == 2
     ran = Ran(capsys, "explain", "abc", "--url", "http://127.0.0.1:9")
     assert ran.code == 1
     assert "is the gateway running?" in ran.complaint
@@ -190,6 +245,7 @@ def test_an_unreachable_endpoint_is_a_finding(capsys: pytest.CaptureFixture[str]
         (("--device", "h100-sxm", "--model", "deepseek-v3"), "deepseek-v3 in fp8 has "),
         (("--device", "h100-sxm", "--model", "llama-3.1-8b", "--engine", "trtllm"), "--engine trtllm: "),
         (("--config", DEMO, "--pool", "gpu"), f"{DEMO}: --pool gpu: no such pool"),
+        (("--config", DEMO, "--pool", "h200", "--index", "2"), f"{DEMO}: --index 2: pool h200 simulates 2"),
     ],
 )
 def test_a_worker_that_cannot_be_is_one_line(

@@ -11,7 +11,7 @@ import pytest
 from builders import worker
 
 from loadgen.decision import fetched, told
-from loadgen.finding import Finding
+from loadgen.finding import Finding, Misuse
 from policies.api import Placement, Quote
 from router.ledger import Entry, Outcome
 from router.record import record
@@ -73,11 +73,14 @@ def test_a_refusal_says_what_to_do(status: int, body: bytes, message: str) -> No
         fetched(url, "abc")
 
 
-def test_nobody_listening_and_no_url_are_findings() -> None:
+def test_nobody_listening_is_a_finding_and_no_url_or_no_id_are_misuse() -> None:
     with pytest.raises(Finding, match="is the gateway running"):
         fetched("http://127.0.0.1:9", "abc")
-    with pytest.raises(Finding, match="expected a http or https URL"):
-        fetched("file:///etc/passwd", "abc")
+    for url in ("file:///etc/passwd", "nonsense", "http://", "http://[::1", "http://a:99999"):
+        with pytest.raises(Misuse, match="expected a http or https URL"):
+            fetched(url, "abc")
+    with pytest.raises(Misuse, match="no request id given"):
+        fetched("http://127.0.0.1:9", "")
 
 
 def test_prediction_and_outcome_are_told_side_by_side() -> None:

@@ -153,8 +153,9 @@ async def test_embedded_workers_end_when_the_block_is_cancelled(fleet: Path) -> 
             started.set()
             await asyncio.Event().wait()
 
-    task = asyncio.create_task(hold())
-    await started.wait()
+    task, waiting = asyncio.create_task(hold()), asyncio.create_task(started.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    assert started.is_set(), task.exception()
     workers = psutil.Process().children(recursive=True)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -126,7 +126,7 @@ def test_a_request_nobody_can_take_is_rejected() -> None:
     small = worker(of=pool(predictor=STEADY, max_context_tokens=500))
     simulation, _ = simulated([small], [Row(0, 0.0, 1000, 1), Row(1, 0.0, 100, 1)])
     assert [result.outcome for result in simulation.results] == [Outcome.REJECTED, Outcome.COMPLETED]
-    assert "1000 prompt tokens" in simulation.results[0].message
+    assert "can take 1000 tokens" in simulation.results[0].message
 
 
 def test_a_sequence_longer_than_the_workers_context_fails_and_frees_everything() -> None:

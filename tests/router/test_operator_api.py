@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -84,6 +85,14 @@ async def test_the_page_shows_workers_and_requests_and_escapes_everything(fake: 
         assert b"&lt;b&gt;w" in html
         assert b"<b>w" not in html
         assert b"completed" in html
+        [identity] = served.app.ledger.recent
+        assert f'<a href="/api/decisions/{identity}">'.encode() in html
+
+
+async def test_the_page_says_why_a_request_was_not_served(served: Served) -> None:
+    async with served.http.post(served.app.url + "/v1/chat/completions", json=["<"]) as answer:
+        assert answer.status == 400
+    assert b'<span class="bad" title="the body must be ' in (await get(served, "/"))[1]
 
 
 async def test_only_get_is_taken_and_errors_are_json(served: Served) -> None:
@@ -101,3 +110,14 @@ async def test_with_a_token_everything_but_health_asks_for_it(fake: FakeWorker, 
         assert (await get(served, "/api/fleet", authorization="Bearer wrong"))[0] == 401
         assert (await get(served, "/api/fleet", authorization="Bearer s3cret"))[0] == 200
         assert (await get(served, "/readyz"))[0] == 200
+        assert await raw_status(served, b"GET / HTTP/1.1\r\nhost: x\r\nauthorization: Bearer \xff\r\n\r\n") == 401
+
+
+async def raw_status(served: Served, request: bytes) -> int:
+    """For bytes that no client library sends."""
+    host, port = served.app.operator_url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    return int(head.split(b" ")[1])
