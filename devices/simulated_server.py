@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from uuid import uuid4
@@ -186,7 +186,14 @@ class WorkerServer:
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
         )
-        await response.prepare(request)  # at once, as in vLLM: the head says nothing about the queue
+        with suppress(aiohttp.ClientConnectionResetError):  # the client left, and the task is about to be cancelled
+            await response.prepare(request)  # at once, as in vLLM: the head says nothing about the queue
+            await self._write(response, request, ask, name, answer)
+        return response
+
+    async def _write(
+        self, response: web.StreamResponse, request: web.Request, ask: Ask, name: str, answer: Answer
+    ) -> None:
         before, after = answer.frame()
         sent, last = 0, ask.output_tokens - 1
         events = [answer.role()]
@@ -202,7 +209,6 @@ class WorkerServer:
                 stream.stall_at = math.inf
                 sent, events = ready, []
         await response.write_eof()
-        return response
 
     def _held(self, request: web.Request, stream: Stream) -> dict[str, object] | None:
         """`kv_transfer_params` of a finished prefill leg: where a decode worker finds its KV."""

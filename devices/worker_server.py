@@ -66,7 +66,13 @@ def build_worker(options: WorkerOptions) -> WorkerServer:
         options.block_size,
     )
     predictor = nature.predictor(
-        device, shape, options.chips, precision, options.kv_precision, options.max_batched_tokens
+        device,
+        shape,
+        options.chips,
+        precision,
+        options.kv_precision,
+        options.max_batched_tokens,
+        engine=options.engine,
     )
     identity = WorkerIdentity(
         name=options.name,

@@ -66,15 +66,22 @@ class Quote:
     Attributes:
         ttft_s: from `now` to the first token at the client, waiting and KV transfer included.
         tpot_s: seconds per further output token.
-        usd: charge of a metered API, or rent of the device seconds taken.
+        usd: charge of a metered API, or rent of the device seconds taken, for `output_tokens` tokens.
+        usd_per_output_token: the part of `usd` that grows with the answer, per token of it.
         transfer_s, transfer_bytes: KV hand-over inside `ttft_s`; 0 when one worker serves both phases.
     """
 
     ttft_s: float
     tpot_s: float
     usd: float
+    usd_per_output_token: float = 0.0
+    output_tokens: float = 0.0
     transfer_s: float = 0.0
     transfer_bytes: float = 0.0
+
+    def usd_of(self, output_tokens: int) -> float:
+        """What an answer of that length costs at this quote: prefill once, decode by the token."""
+        return self.usd + (output_tokens - self.output_tokens) * self.usd_per_output_token
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,10 @@ class CostSlo:
 
     margin: float = 0.7
 
+    def __post_init__(self) -> None:
+        if not 0 < self.margin <= 1:
+            raise ValueError(f"margin must be above 0 and at most 1, not {self.margin}")
+
     def place(self, request: Request, fleet: FleetView, now: float) -> Placement | None:
         """The chosen pair, None while no pair is free."""
         best: tuple[tuple[bool, float], Worker, Worker, Quote] | None = None

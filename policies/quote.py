@@ -21,8 +21,9 @@ def quote(
 ) -> Quote:
     """Seconds and dollars of serving `request` on this pair, given what both do now.
 
-    TTFT = prefill wait + prefill beside the running decodes + KV transfer + decode admission + one decode step.
+    TTFT = prefill wait + prefill beside the running decodes + decode admission [+ KV transfer + one decode step].
     TPOT = decode step at the batch this request joins / share of steps that prefill leaves to decode.
+    USD = rent of the seconds taken: prefill holds its worker, decode a 1/batch share of each step.
     `link` may be None only when one worker serves both phases.
     """
     prompt = request.prompt_tokens
@@ -33,17 +34,22 @@ def quote(
     batch = min(decode_load.decodes + 1, limits.max_seqs)
     kv_tokens = min(decode_load.kv_tokens + prompt + output_tokens / 2, limits.kv_tokens)
     step_s = decode.pool.predictor.decode_step_s(batch, kv_tokens)
-    transfer_s = transfer_bytes = 0.0
+    transfer_s = transfer_bytes = transfer_usd = 0.0
     if prefill is not decode:
         if link is None:
             raise ValueError(f"no KV path from {prefill.name} to {decode.name}")
         transfer_bytes = kv_bytes(prefill, prompt)
-        transfer_s = link.transfer_s(prompt, transfer_bytes)
+        transfer_s, transfer_usd = link.transfer_s(prompt, transfer_bytes), link.transfer_usd(transfer_bytes)
     admission_s = _admission_s(prompt + output_tokens, decode, decode_load, output_tokens * step_s)
+    # Prefill samples the first token itself; after a hand-over the decode worker computes it again from the KV.
+    first_s = step_s if prefill is not decode else 0.0
+    usd_per_output_token = step_s / batch * decode.pool.usd_per_s
     return Quote(
-        ttft_s=prefill_load.prefill_wait_s(now) + prefill_s + transfer_s + admission_s + step_s,
+        ttft_s=prefill_load.prefill_wait_s(now) + prefill_s + transfer_s + admission_s + first_s,
         tpot_s=step_s / (1 - min(decode_load.prefill_duty(now), MAX_DUTY)),
-        usd=_usd(prefill, decode, prefill_s, step_s, batch, output_tokens),
+        usd=prefill_s * prefill.pool.usd_per_s + output_tokens * usd_per_output_token + transfer_usd,
+        usd_per_output_token=usd_per_output_token,
+        output_tokens=output_tokens,
         transfer_s=transfer_s,
         transfer_bytes=transfer_bytes,
     )
@@ -56,7 +62,9 @@ def _api_quote(request: Request, worker: Worker, load: Load, output_tokens: floa
         raise ValueError(f"pool {worker.pool.name} is metered and has no price")
     tpot_s = predictor.decode_step_s(load.decodes + 1, prompt + output_tokens / 2)
     admission_s = _admission_s(prompt + output_tokens, worker, load, output_tokens * tpot_s)
-    return Quote(predictor.prefill_s(prompt) + admission_s, tpot_s, price.usd(prompt, output_tokens))
+    usd = price.usd(prompt, output_tokens)
+    usd_per_output_token = price.usd(prompt, output_tokens + 1) - usd
+    return Quote(predictor.prefill_s(prompt) + admission_s, tpot_s, usd, usd_per_output_token, output_tokens)
 
 
 def kv_bytes(worker: Worker, tokens: int) -> float:
@@ -89,16 +97,3 @@ def _admission_s(tokens: float, worker: Worker, load: Load, service_s: float) ->
         (load.decodes + 1 - limits.max_seqs) / running, (load.kv_tokens + tokens - limits.kv_tokens) / max(held, 1)
     )
     return max(share, 0.0) * service_s
-
-
-def _usd(
-    prefill: Worker,
-    decode: Worker,
-    prefill_s: float,
-    step_s: float,
-    batch: int,
-    output_tokens: float,
-) -> float:
-    """Rent of the seconds taken: prefill holds its worker, decode a 1/batch share of each step."""
-    decode_s = output_tokens * step_s / batch
-    return prefill_s * prefill.pool.usd_per_s + decode_s * decode.pool.usd_per_s

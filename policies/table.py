@@ -31,6 +31,8 @@ def load(name: str, options: Mapping[str, object] | None = None) -> Policy:
     kind = _imported(name) if ":" in name else _listed(name)
     try:
         policy = kind(**(options or {}))
+    except ValueError as error:
+        raise PolicyError(f"policy '{name}': {error}") from None
     except TypeError as error:
         known = ", ".join(getattr(kind, "__dataclass_fields__", {})) or "none"
         raise PolicyError(f"policy '{name}': {error}; its options are: {known}") from None
@@ -53,4 +55,6 @@ def _imported(name: str) -> type[Policy]:
         kind: type[Policy] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise PolicyError(f"policy '{name}': {error}; is the module on PYTHONPATH?") from None
+    except Exception as error:  # noqa: BLE001 - importing runs code of the user's, which may raise anything
+        raise PolicyError(f"policy '{name}': {type(error).__name__}: {error}") from None
     return kind

@@ -88,7 +88,8 @@ class Answer(web.StreamResponse):
     async def whole(self, status: int, body: bytes, content_type: str = "application/json") -> None:
         """Answer with one body."""
         self.quiet()
-        self._write(self._head_bytes(status, content_type, f"content-length: {len(body)}") + body)
+        head = self._head_bytes(status, content_type, f"content-length: {len(body)}")
+        self._write(head if self._http.method == "HEAD" else head + body)
         if self._http.protocol.writing_paused:
             await self._taken()
         self.ended = True

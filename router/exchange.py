@@ -15,6 +15,9 @@ from router.openai import Inbound
 PROGRESS_TOKENS = 32
 """The scheduler hears of output in steps of this many tokens: two KV blocks, and little work per token."""
 
+MOST_TOKENS = 100_000_000
+"""More than any context holds: a worker that counts beyond it would spoil bills and forecasts."""
+
 
 @dataclass(slots=True, eq=False)
 class Exchange:
@@ -66,4 +69,4 @@ def cached_tokens(usage: Mapping[str, object]) -> int:
 
 
 def _count(value: object, default: int) -> int:
-    return value if type(value) is int and value >= 0 else default
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else default

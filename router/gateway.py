@@ -101,15 +101,17 @@ class Gateway:
         identity = answer.head["x-request-id"] = self._request_id(http)
         path = http.raw_path.partition("?")[0]
         method = ROUTES.get(path)
-        if method is None:
-            await answer.fail(UnknownPath(f"no such path; this gateway serves {', '.join(ROUTES)}"))
-        elif http.method != method:
-            answer.head["allow"] = method
-            await answer.fail(MethodNotAllowed(f"{path} takes {method}"))
-        elif path == MODELS:
-            await answer.whole(200, self._openai.models())
-        else:
+        if method == http.method == "POST":
             await self._recorded(http, path, answer, Entry(identity, self._clock()))
+            return answer
+        with contextlib.suppress(ClientGone, WriteStalled):
+            if method is None:
+                await answer.fail(UnknownPath(f"no such path; this gateway serves {', '.join(ROUTES)}"))
+            elif http.method != method:
+                answer.head["allow"] = method
+                await answer.fail(MethodNotAllowed(f"{path} takes {method}"))
+            else:
+                await answer.whole(200, self._openai.models())
         return answer
 
     async def drain(self, deadline_s: float) -> None:
@@ -268,14 +270,12 @@ def _completed(entry: Entry) -> Outcome:
 
 
 def _usd(entry: Entry) -> float:
-    """What the request cost: an API's charge for what was used, else the quoted rent of the device seconds it took."""
-    if entry.placement is None:
+    """What the answer cost, as far as it came: an API's charge, else rent of device seconds at the quoted rates."""
+    if entry.placement is None or not entry.output_tokens:
         return 0.0
     billing = entry.placement.decode.pool.billing
     if billing.price is None:
-        return entry.placement.quote.usd
-    if not entry.output_tokens:
-        return 0.0
+        return entry.placement.quote.usd_of(entry.output_tokens)
     return billing.price.usd(entry.prompt_tokens, entry.output_tokens, entry.cached_tokens)
 
 

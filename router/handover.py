@@ -79,7 +79,10 @@ class Handover:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        owed = self._prefilled is not None and not self._exchange.decoding and not self._expired
+        exchange = self._exchange
+        if self._prefilled is not None and exchange.decoding:
+            exchange.entry.handed_over += (exchange.placement,)
+        owed = self._prefilled is not None and not exchange.decoding and not self._expired
         if error is not None and owed and not isinstance(error, UpstreamConnectFailed):
             self._leave(End.FAILED if isinstance(error, RouterError) else End.CANCELLED)
 

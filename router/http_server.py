@@ -13,9 +13,9 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, LineTooLong
 
-from router.errors import BadRequest, error_body
+from router.errors import BadRequest, RouterError, error_body
 
 MAX_LINE_BYTES = 8190
 MAX_FIELD_BYTES = 8192
@@ -65,13 +65,16 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What the HTTP parser refused, in our shape and without echoing the client's bytes."""
+        """What the HTTP parser refused, or a bug of ours, in our shape and without echoing the client's bytes."""
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("unhandled error", exc_info=exc)
-        http_status, text = _parser_error(exc)
+            http_status, error = RouterError.status, RouterError()
+        else:
+            http_status, text = _parser_error(exc)
+            error = BadRequest(text)
         response = web.Response(
             status=http_status,
-            body=error_body(BadRequest(text)),
+            body=error_body(error),
             content_type="application/json",
             headers={"x-request-id": secrets.token_hex(16)},
         )
@@ -87,6 +90,8 @@ def _parser_error(exc: BaseException | None) -> tuple[HTTPStatus, str]:
             return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"A header is longer than {MAX_FIELD_BYTES} bytes."
         case BadHttpMethod():
             return HTTPStatus.BAD_REQUEST, "This is not an HTTP/1.1 request."
+        case BadHttpMessage(message="Too many headers received"):
+            return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"There are more than {MAX_HEADERS} headers."
         case _:
             return HTTPStatus.BAD_REQUEST, "The request is not valid HTTP/1.1."
 

@@ -60,6 +60,7 @@ class Entry:
     Attributes:
         arrival_s: monotonic seconds.
         placement: of the last attempt.
+        handed_over: placements whose decode worker went on from the KV cache of their prefill worker.
         queue_s, ttft_s, e2e_s: seconds from arrival to the (last) decision, the first token, the end.
         tpot_s: (e2e - ttft) / (output tokens - 1); None below two tokens.
         usage_estimated: the engine sent no usage, tokens were counted from the stream.
@@ -75,6 +76,7 @@ class Entry:
     stream: bool = False
     attempts: int = 0
     placement: Placement | None = None
+    handed_over: tuple[Placement, ...] = ()
     queue_s: float | None = None
     ttft_s: float | None = None
     tpot_s: float | None = None

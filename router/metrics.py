@@ -170,6 +170,8 @@ class Metrics:
             self._queue_s.observe((model, traffic_class, pool), entry.queue_s)
         if placement:
             self._served(entry, model, traffic_class, placement)
+        for taken in entry.handed_over:
+            self._kv_bytes.add((taken.prefill.pool.name, taken.decode.pool.name), taken.quote.transfer_bytes)
 
     def _served(self, entry: Entry, model: str, traffic_class: str, placement: Placement) -> None:
         prefill, decode, quote = placement.prefill.pool, placement.decode.pool, placement.quote
@@ -178,8 +180,6 @@ class Metrics:
             since_decision_s = entry.ttft_s - (entry.queue_s or 0.0)
             if since_decision_s > 0:
                 self._ttft_ratio.observe((prefill.name,), quote.ttft_s / since_decision_s)
-            if placement.split:
-                self._kv_bytes.add((prefill.name, decode.name), quote.transfer_bytes)
         if entry.tpot_s:
             self._tpot_s.observe((model, traffic_class, decode.name), entry.tpot_s)
             self._tpot_ratio.observe((decode.name,), quote.tpot_s / entry.tpot_s)

@@ -12,7 +12,7 @@ from policies.api import Request, Slo
 from router import body as json_body
 from router.body import Body
 from router.errors import BadRequest, DeadlineExceeded, UnknownModel
-from router.request_fields import messages_problem, problem, prompt_problem
+from router.request_fields import MAX_FIELDS, messages_problem, problem, prompt_problem
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -77,6 +77,8 @@ class OpenAi:
         """The request in `raw`; raises `RouterError` with what is wrong and where."""
         body = json_body.parse(raw)
         model = self._model(body.fields.get("model"))
+        if len(body.fields) > MAX_FIELDS:
+            raise BadRequest(f"The body has {len(body.fields)} fields; at most {MAX_FIELDS} are allowed.")
         if wrong := _wrong(path, body.fields):
             raise BadRequest(f"'{wrong[0]}' {wrong[1]}.", param=wrong[0])
         traffic_class = self._traffic_class(headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from collections.abc import Callable
 from http import HTTPStatus
@@ -12,7 +13,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from router.answer import Answer
+from router.answer import Answer, ClientGone, WriteStalled
 from router.errors import MethodNotAllowed, RouterError, UnknownPath
 from router.gateway import Gateway
 from router.ledger import Entry, Ledger
@@ -29,8 +30,8 @@ OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """For load balancers, which carry no token."""
 WRITE_STALL_S = 10.0
 
-Page = tuple[int, str, bytes]
-"""(status, content type, body)."""
+Page = tuple[int, bytes, str]
+"""(status, body, content type)."""
 
 
 class Unauthorized(RouterError):
@@ -63,7 +64,7 @@ class OperatorApi:
         self._routes: dict[str, Callable[[], Page]] = {
             "/": self._html,
             "/metrics": self._metrics,
-            "/livez": lambda: (200, "text/plain", b"ok\n"),
+            "/livez": lambda: (200, b"ok\n", "text/plain"),
             "/readyz": self._ready,
             "/api/fleet": lambda: _json(self.fleet()),
             DECISIONS: lambda: _json({"decisions": [record(entry) for entry in self._newest()]}),
@@ -73,19 +74,23 @@ class OperatorApi:
     async def handle(self, http: web.BaseRequest) -> Answer:
         """Answer one request."""
         answer = Answer(http, WRITE_STALL_S)
-        path = http.raw_path.partition("?")[0]
-        try:
-            if http.method != "GET":
-                answer.head["allow"] = "GET"
-                raise MethodNotAllowed("the operator API only takes GET")
-            if path not in OPEN_PATHS:
-                self._authorize(http)
-            status, content_type, body = self._page(path)
-        except RouterError as error:
-            await answer.fail(error)
-        else:
-            await answer.whole(status, body, content_type)
+        with contextlib.suppress(ClientGone, WriteStalled):
+            try:
+                page = self._answered(http, answer)
+            except RouterError as error:
+                await answer.fail(error)
+            else:
+                await answer.whole(*page)
         return answer
+
+    def _answered(self, http: web.BaseRequest, answer: Answer) -> Page:
+        path = http.raw_path.partition("?")[0]
+        if http.method != "GET":
+            answer.head["allow"] = "GET"
+            raise MethodNotAllowed("the operator API only takes GET")
+        if path not in OPEN_PATHS:
+            self._authorize(http)
+        return self._page(path)
 
     def fleet(self) -> dict[str, object]:
         """What every worker does now."""
@@ -109,7 +114,7 @@ class OperatorApi:
         return {"waiting": self._scheduler.waiting, "in_flight": self._ledger.in_flight, "workers": workers}
 
     def _authorize(self, http: web.BaseRequest) -> None:
-        offered = http.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        offered = http.headers.get("authorization", "").removeprefix("Bearer ").encode(errors="surrogateescape")
         if self._token and not hmac.compare_digest(offered, self._token):
             raise Unauthorized
 
@@ -126,15 +131,15 @@ class OperatorApi:
         return list(islice(reversed(self._ledger.recent.values()), SHOWN))
 
     def _metrics(self) -> Page:
-        return 200, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self._registry)
+        return 200, generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def _ready(self) -> Page:
         fleet = self._scheduler.fleet
         if self._gateway.draining:
-            return 503, "text/plain", b"draining\n"
+            return 503, b"draining\n", "text/plain"
         if not any(map(fleet.is_routable, fleet.workers)):
-            return 503, "text/plain", b"no worker answers\n"
-        return 200, "text/plain", b"ok\n"
+            return 503, b"no worker answers\n", "text/plain"
+        return 200, b"ok\n", "text/plain"
 
     def _invariants(self) -> Page:
         identities = self._ledger.invariants()
@@ -150,8 +155,8 @@ class OperatorApi:
 
     def _html(self) -> Page:
         recent = [record(entry) for entry in islice(self._newest(), 25)]
-        return 200, "text/html; charset=utf-8", page(self.fleet(), recent).encode()
+        return 200, page(self.fleet(), recent).encode(), "text/html; charset=utf-8"
 
 
 def _json(value: object) -> Page:
-    return 200, "application/json", orjson.dumps(value, option=orjson.OPT_INDENT_2)
+    return 200, orjson.dumps(value, option=orjson.OPT_INDENT_2), "application/json"

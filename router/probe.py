@@ -73,6 +73,7 @@ class Probe:
         except UpstreamTimeout:
             if self._clock() - self._heard_s > self._limits.silent_s:
                 self._lost(f"no answer for {self._limits.silent_s:g} s")
+                self._upstream.give_up(self._worker.url, self._limits.silent_s)
         except UpstreamError as error:
             self._failed(str(error))
         else:

@@ -11,7 +11,7 @@ import orjson
 from devices.worker import Worker
 from router.caller import Caller
 from router.engines.api import Call, Engine
-from router.errors import BadUpstream, RouterError, UpstreamError, UpstreamTruncated, worker_error
+from router.errors import BadUpstream, RouterError, UpstreamError, UpstreamTimeout, UpstreamTruncated, worker_error
 from router.exchange import Exchange
 from router.handover import Handover
 from router.reaper import Reaper
@@ -65,12 +65,12 @@ class Relay:
         await exchange.answer.whole(HTTPStatus.OK, raw)
 
     async def _stream(self, response: UpstreamResponse, call: Call, exchange: Exchange) -> None:
-        scanner = Scanner(drop_usage_event=call.adds_usage)
+        scanner = Scanner(choices=exchange.inbound.choices, drop_usage_event=call.adds_usage)
         try:
             await self._pass_on(response, scanner, exchange)
         finally:
             exchange.counted(scanner.usage, scanner.content_events)
-        if not (scanner.complete and len(scanner.finish_reasons) >= exchange.inbound.choices):
+        if not scanner.complete:
             raise _unfinished(scanner)
         exchange.attempt.end = End.FINISHED
         await exchange.answer.end()
@@ -78,9 +78,15 @@ class Relay:
 
     async def _pass_on(self, response: UpstreamResponse, scanner: Scanner, exchange: Exchange) -> None:
         """Hold events until one says something; from then on pass on all, up to `[DONE]`, an error or the end."""
-        held = b""
-        while not scanner.done and scanner.error is None and (data := await response.chunk()):
+        held, silent_s = b"", 0.0
+        while not scanner.done and scanner.error is None:
+            asked_s, seen = exchange.clock(), scanner.content_events
+            if not (data := await response.chunk()):
+                return
             events = held + scanner.feed(data)
+            silent_s = 0.0 if scanner.content_events > seen else silent_s + exchange.clock() - asked_s
+            if silent_s > (self._limits.stall_s if exchange.speaking else self._limits.first_s):
+                raise UpstreamTimeout(detail=f"no token for {silent_s:.3g} s, whatever else it sent")
             exchange.output(scanner.content_events)
             if not exchange.speaking:
                 if not _speaks(scanner, events):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
+MAX_FIELDS = 256
 MAX_MESSAGES = 2048
 MAX_CHOICES = 8
 MAX_STOPS = 4

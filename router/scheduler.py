@@ -240,6 +240,5 @@ def _kind(request: Request) -> Kind:
 
 
 def _no_worker(request: Request) -> Reject:
-    return Reject(
-        "no_worker", f"no worker can take {request.prompt_tokens} prompt tokens for '{request.model}' now", 1.0
-    )
+    tokens = request.prompt_tokens + (request.max_tokens or 0)
+    return Reject("no_worker", f"no worker in rotation can take {tokens} tokens for '{request.model}'", 1.0)

@@ -32,15 +32,20 @@ class Scanner:
         usage: the last usage object.
         finish_reasons: by choice index.
         error: the worker's error object; that event and all after it are not passed on.
-        done: `data: [DONE]` was seen, and passed on; nothing after it is.
+        done: `data: [DONE]` was seen; nothing after it is passed on, and it only where it ends a whole answer, for
+            clients take it for success whatever follows.
     """
 
-    def __init__(self, *, drop_usage_event: bool = False, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(
+        self, *, choices: int = 1, drop_usage_event: bool = False, max_event_bytes: int = MAX_EVENT_BYTES
+    ) -> None:
+        """`choices` is how many answers the client is owed."""
         self.content_events = 0
         self.usage: dict[str, object] | None = None
         self.finish_reasons: dict[int, str] = {}
         self.error: dict[str, object] | None = None
         self.done = False
+        self._owed = choices
         self._drop_usage_event = drop_usage_event
         self._max_event_bytes = max_event_bytes
         self._choices: set[int] = set()
@@ -56,8 +61,9 @@ class Scanner:
 
     @property
     def complete(self) -> bool:
-        """Whether this was a whole answer: `[DONE]`, no error, and a finish reason for every choice seen."""
-        return self.done and self.error is None and bool(self._choices) and self._choices == self.finish_reasons.keys()
+        """Whether this was a whole answer: `[DONE]`, no error, and a finish reason for every choice seen and owed."""
+        finished = len(self.finish_reasons) >= self._owed and self._choices == self.finish_reasons.keys()
+        return self.done and self.error is None and finished
 
     def feed(self, data: bytes) -> bytes:
         """The bytes that may be passed on now: whole events, as they came. An endless event raises `BadUpstream`."""
@@ -124,7 +130,7 @@ class Scanner:
             return True
         if data.strip() == b"[DONE]":
             self.done = True
-            return True
+            return self.complete
         try:
             said = orjson.loads(data)
         except orjson.JSONDecodeError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from router.errors import ShuttingDown, UpstreamConnectFailed, UpstreamReset
+from router.errors import ShuttingDown, UpstreamConnectFailed, UpstreamReset, UpstreamTimeout
 from router.upstream_connection import Connection, Shelf
 from router.upstream_response import UpstreamResponse
 
@@ -112,6 +112,13 @@ class Upstream:
                 pass  # its server had closed it while it was idle; no byte came back, so a fresh one may ask again
         connection = await self._connect(origin)
         return await _exchange(connection, message, method, head_timeout_s, idle_s, cancelled)
+
+    def give_up(self, url_origin: str, silent_s: float) -> None:
+        """End the requests that a frozen server has not answered with a byte for so long; another may take them."""
+        before_s = asyncio.get_running_loop().time() - silent_s
+        for connection in list(self._origin(url_origin).shelf.all):
+            if connection.busy and connection.heard_s < before_s and not connection.reading_paused:
+                connection.fail(UpstreamTimeout(detail=f"frozen: silent for {silent_s:g} s, its health check too"))
 
     async def close(self) -> None:
         """Close idle connections and abort those in use; requests made later are refused."""

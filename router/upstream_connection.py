@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
     """Closed for good after anything that was not one clean answer: it then never goes back to the shelf.
 
     Attributes:
-        heard_s: loop time of the last byte, or of the last `resume`.
+        heard_s: loop time of the last byte, or of the last `send` or `resume`.
         lost: set when the transport is gone.
     """
 
@@ -99,6 +99,7 @@ class Connection(asyncio.Protocol):
         self._reset()
         self._head_only = head_only
         self._idle_s = idle_timeout_s
+        self.heard_s = self._loop.time()
         self._response = response = UpstreamResponse(self._loop, self, idle_timeout_s)
         self._transport.write(request)
         return response

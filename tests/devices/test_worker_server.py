@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 
@@ -194,6 +195,19 @@ async def test_a_client_that_leaves_frees_its_sequence_at_once(
             worker.clock.move_to(100.0)
             await occupant
         leaver.close()
+
+
+async def test_a_write_that_meets_a_closed_connection_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    async with simulated() as worker:
+        leaver = await connected(worker, stream=True)
+        await until(lambda: worker.server.worker.submitted == 1)
+        worker.clock.move_to(60.0)
+        await until(lambda: bool(select.select([leaver], [], [], 0)[0]))
+        leave(leaver, "reset")
+        worker.clock.move_to(1000.0)  # the last token and the end are written before the loop reads the reset
+        await until(lambda: worker.server.worker.finished == 1)
+        await worker.state()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def connected(worker: Running, *, stream: bool) -> socket.socket:

@@ -38,12 +38,18 @@ def test_a_policy_of_your_own_is_one_file_and_a_name(tmp_path: Path, monkeypatch
         ("zzz", {}, "unknown policy 'zzz'; known: cost-slo, least-load, power-of-two, random, round-robin"),
         ("cost-slo", {"margins": 1}, "its options are: margin"),
         ("round-robin", {"x": 1}, "its options are: none"),
+        ("cost-slo", {"margin": -3}, "margin must be above 0 and at most 1, not -3"),
+        ("broken_policy:Policy", {}, "policy 'broken_policy:Policy': SyntaxError: "),
         ("nowhere:Policy", {}, "is the module on PYTHONPATH?"),
         ("math:nothing", {}, "is the module on PYTHONPATH?"),
         ("collections:Counter", {}, "has no method `place"),
     ],
 )
-def test_what_cannot_be_loaded_is_named_with_what_would_do(name: str, options: dict[str, object], message: str) -> None:
+def test_what_cannot_be_loaded_is_named_with_what_would_do(
+    name: str, options: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_policy.py").write_text("class Policy(:\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(PolicyError) as error:
         load(name, options)
     assert message in str(error.value)

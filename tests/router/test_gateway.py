@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -13,6 +14,7 @@ from gateways import CHAT, COMPLETIONS, Served, content_of, data_of, of, serving
 
 from devices.worker import ApiPrice
 from policies.api import FleetView, Placement, Request
+from router.app import Patience
 from router.ledger import Outcome
 
 
@@ -140,6 +142,13 @@ async def test_an_unknown_model_is_a_404_and_never_becomes_a_label(served: Serve
     assert served.last.model == ""
 
 
+async def test_more_fields_than_any_client_needs_are_refused(fake: FakeWorker, served: Served) -> None:
+    async with served.post(**{f"field{number}": 1 for number in range(1000)}) as answer:
+        assert answer.status == 400
+        assert "fields" in str((await error_of(answer))["message"])
+    assert not fake.calls
+
+
 async def test_the_parameter_at_fault_is_named(served: Served) -> None:
     async with served.post(temperature=9) as answer:
         error = await error_of(answer)
@@ -245,6 +254,7 @@ async def test_a_full_queue_is_a_503_that_says_when_to_come_back(fake: FakeWorke
             assert (answer.status, (await error_of(answer))["code"]) == (503, "overloaded")
             assert int(answer.headers["retry-after"]) >= 1
         assert (served.last.outcome, served.last.reason) == (Outcome.REJECTED, "overloaded")
+        assert served.last.queue_s is not None
         release.set()
         for request in held:
             (await request).release()
@@ -269,6 +279,7 @@ async def test_a_request_that_waited_too_long_is_told_so(
         async with served.post() as answer:
             assert answer.status == status
         assert (served.last.outcome, served.last.reason) == (Outcome.REJECTED, "deadline")
+        assert (served.last.queue_s or 0.0) >= 0.005
         release.set()
         (await held).release()
 
@@ -325,7 +336,7 @@ async def test_a_metered_pool_is_charged_by_its_price_and_a_rented_one_by_its_qu
     async with serving([of(fake, "w")]) as served, served.post() as answer:
         await answer.read()
         assert served.last.placement is not None
-        assert served.last.usd == served.last.placement.quote.usd > 0
+        assert served.last.usd == served.last.placement.quote.usd_of(served.last.output_tokens) > 0
 
 
 async def test_an_api_that_refuses_a_connection_stays_in_rotation_for_nothing_would_bring_it_back(
@@ -415,6 +426,30 @@ async def raw_connection(served: Served) -> tuple[asyncio.StreamReader, asyncio.
     return await asyncio.open_connection(host, int(port))
 
 
+async def test_the_answer_to_head_has_no_body_that_the_next_answer_would_be_taken_for(served: Served) -> None:
+    reader, writer = await raw_connection(served)
+    writer.write(b"HEAD /v1/models HTTP/1.1\r\nhost: x\r\n\r\nGET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 405 ")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+async def test_a_client_that_asks_for_ever_and_takes_nothing_is_cut_off_without_a_word_in_the_log(
+    fake: FakeWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving([of(fake, "w")], patience=Patience(write_stall_s=0.05)) as served:
+        host, port = served.app.url.removeprefix("http://").split(":")
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((host, int(port)))
+        client.setblocking(False)
+        questions = b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n" * 1_000_000
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(client, questions), 10)
+        client.close()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
@@ -428,6 +463,7 @@ async def raw_connection(served: Served) -> tuple[asyncio.StreamReader, asyncio.
         (b"GET / HTTP/1.1\r\nhost : x\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: x\r\n folded: y\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: x\x00\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x: y\r\n" * 200 + b"\r\n", 431),
     ],
 )
 async def test_what_the_parser_refuses_is_answered_in_json_and_closed(

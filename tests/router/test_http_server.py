@@ -4,10 +4,12 @@ import asyncio
 
 import orjson
 import pytest
+from aiohttp import ClientSession, web
 from fake_worker import fake_workers
 from gateways import at_rest, of, serving, until
 
 from router.app import Patience
+from router.http_server import HttpServer
 from router.ledger import Outcome
 
 IMPATIENT = Patience(head_s=0.05, body_s=0.05)
@@ -90,3 +92,20 @@ async def test_a_bad_chunk_in_a_body_is_a_400() -> None:
         writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
         assert (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1] == b"400"
         writer.close()
+
+
+async def test_a_bug_outside_the_books_is_a_500_that_blames_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(_: web.BaseRequest) -> web.StreamResponse:
+        raise ZeroDivisionError("a secret")
+
+    runner = web.ServerRunner(HttpServer(broken, head_timeout_s=5))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    async with ClientSession() as http, http.get(f"http://{host}:{port}/") as answer:
+        said = await answer.text()
+    await runner.cleanup()
+    assert answer.status == 500
+    assert orjson.loads(said)["error"]["code"] == "internal_error"
+    assert "secret" not in said
+    assert [record.levelname for record in caplog.records if record.name == "tokenyard.http"] == ["ERROR"]

@@ -136,12 +136,12 @@ def test_tokens_are_counted_where_they_were_worked_on() -> None:
     assert tokens == [1000, 200, 0, 101]
 
 
-def test_kv_bytes_are_counted_when_a_split_reached_its_first_token() -> None:
+def test_kv_bytes_are_counted_for_each_hand_over_whether_or_not_a_first_token_was_seen() -> None:
     yard = Yard()
-    yard.end(entry())
-    yard.end(entry(ttft_s=None), Outcome.FAILED, "upstream_error")
-    yard.end(entry(placement=Placement(GPU, GPU, SPLIT.quote)))
-    assert yard.value("tokenyard_kv_transfer_bytes_total", from_pool="gpu", to_pool="lpu") == 5e8
+    yard.end(entry(handed_over=(SPLIT,)))
+    yard.end(entry(handed_over=(SPLIT, SPLIT), ttft_s=None))
+    yard.end(entry(), Outcome.FAILED, "upstream_error")
+    assert yard.value("tokenyard_kv_transfer_bytes_total", from_pool="gpu", to_pool="lpu") == 15e8
     assert len(yard.series("tokenyard_kv_transfer_bytes_total")) == 1
 
 
@@ -295,5 +295,6 @@ def test_the_page_of_metrics_lists_each_one_as_it_is() -> None:
 def test_a_split_pair_needs_no_pool_that_serves_both_phases() -> None:
     prefill, decode = worker("p-0", pool("p", phases=PREFILL)), worker("d-0", pool("d", phases=DECODE))
     yard = Yard(fleet(prefill, decode, links={("p", "d"): Link(1e9)}))
-    yard.end(entry(placement=Placement(prefill, decode, SPLIT.quote)))
+    split = Placement(prefill, decode, SPLIT.quote)
+    yard.end(entry(placement=split, handed_over=(split,)))
     assert yard.value("tokenyard_kv_transfer_bytes_total", from_pool="p", to_pool="d") == 5e8

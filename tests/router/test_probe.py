@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 import pytest
 from builders import fleet
-from fake_worker import FakeWorker, fake_workers
+from fake_worker import Call, FakeWorker, fake_workers
 from gateways import of, until
 
 from policies.least_load import LeastLoad
 from router.dispatcher import Dispatcher
 from router.engines.table import ENGINES
+from router.errors import UpstreamTimeout
 from router.probe import Probe, ProbeLimits
 from router.scheduler import Scheduler
 from router.upstream import Upstream
@@ -81,6 +82,26 @@ async def test_a_worker_that_says_nothing_is_busy_first_and_lost_in_the_end(watc
     assert watched.routable
     watched.now = 10.5
     await watched.probe.once()
+    assert not watched.routable
+
+
+async def test_a_frozen_worker_loses_the_requests_it_never_answered(watched: Watched) -> None:
+    async def freeze(call: Call) -> None:
+        await call.gone()
+
+    watched.fake.script = freeze
+    watched.fake.health_gate.clear()
+    limits = ProbeLimits(timeout_s=0.01, silent_s=0.05)
+    clock = asyncio.get_running_loop().time
+    dispatcher = Dispatcher(Scheduler(watched.fleet, LeastLoad()), clock)
+    probe = Probe(watched.worker, ENGINES["vllm"], watched.upstream, dispatcher, limits, clock)
+    request = asyncio.create_task(
+        watched.upstream.request(watched.fake.url, "POST", "/x", {}, b"{}", head_timeout_s=None)
+    )
+    async with asyncio.timeout(5):
+        while not request.done():
+            await probe.once()
+    assert isinstance(request.exception(), UpstreamTimeout)
     assert not watched.routable
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -9,8 +10,10 @@ import orjson
 import pytest
 from builders import DECODE, PREFILL, pool
 from fake_worker import KV, Call, FakeWorker, delta, fake_workers, good, whole_answer
-from gateways import Pairs, Served, at_rest, content_of, data_of, of, pair, serving, until
+from gateways import COMPLETIONS, Pairs, Served, at_rest, content_of, data_of, of, pair, serving, until
+from prometheus_client.parser import text_string_to_metric_families
 
+from devices.worker import Worker
 from router.app import Patience
 from router.ledger import Outcome
 
@@ -180,6 +183,15 @@ async def test_a_worker_that_refuses_connections_is_out_of_rotation_until_its_pr
         await until(lambda: served.app.dispatcher.routable("w0"))
 
 
+async def test_the_first_request_that_is_refused_takes_the_worker_out_of_rotation(two: list[FakeWorker]) -> None:
+    async with serving(wholes(two), FIRST_THEN_SECOND, limits={"probe_interval_s": 60.0}) as served:
+        await probed(served, two)
+        await two[0].die()
+        async with served.post() as answer:
+            assert answer.status == 200
+        assert not served.app.dispatcher.routable("w0")
+
+
 # after the first byte: never another worker, never a false success
 
 
@@ -216,6 +228,7 @@ async def test_a_stream_that_stops_short_ends_in_an_error_in_band(two: list[Fake
         two[0].script = script
         events = await served.events()
         assert content_of(events[:1]) == "half"
+        assert "[DONE]" not in events
         assert error_in(events)["code"] == "upstream_error"
         assert (served.last.outcome, served.last.reason, served.last.status) == (Outcome.FAILED, "truncated", 200)
         assert (served.last.output_tokens, served.last.usage_estimated) == (1, True)
@@ -256,8 +269,48 @@ async def test_every_choice_must_finish(two: list[FakeWorker]) -> None:
 
     async with serving(wholes(two), FIRST_THEN_SECOND) as served:
         two[0].script = one_of_two
-        assert "error" in (await served.events(n=2))[-1]
+        events = await served.events(n=2)
+        assert "error" in events[-1]
+        assert "[DONE]" not in events
         assert served.last.reason == "truncated"
+
+
+@pytest.mark.parametrize(
+    "noise", [b": ping\n\n", b'data: {"choices":[]}\n\n', b"x"], ids=["comments", "events", "bytes"]
+)
+async def test_noise_is_no_token_so_a_worker_that_makes_nothing_else_has_stalled(
+    two: list[FakeWorker], noise: bytes
+) -> None:
+    async def noisy(call: Call) -> None:
+        await call.head()
+        await call.event(delta("half"))
+        while True:
+            await call.chunk(noise)
+            await asyncio.sleep(0.01)
+
+    async with serving(wholes(two), FIRST_THEN_SECOND, limits={"stall_timeout_s": 0.1}) as served:
+        two[0].script = noisy
+        events = await served.events()
+        assert error_in(events)["code"] == "upstream_timeout"
+        assert (served.last.outcome, served.last.reason) == (Outcome.FAILED, "stalled")
+        await until(lambda: not two[0].connections or not served.app.upstream.connections_in_use)
+
+
+@pytest.mark.parametrize("absurd", [-1, 10**18, 10**30, 2.5, "7", True, None])
+async def test_an_absurd_count_of_the_worker_is_replaced_by_our_own(two: list[FakeWorker], absurd: object) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.event(delta("one"))
+        await call.event(delta("two", "stop"))
+        usage = json.dumps({"prompt_tokens": absurd, "completion_tokens": absurd})
+        await call.event(f'{{"choices":[],"usage":{usage}}}')
+        await call.event("[DONE]")
+        await call.end()
+
+    async with serving(wholes(two), FIRST_THEN_SECOND) as served:
+        two[0].script = script
+        await served.events()
+        assert (served.last.prompt_tokens, served.last.output_tokens) == (2, 2)
 
 
 # the held head
@@ -315,6 +368,51 @@ async def test_a_split_request_prefills_here_and_decodes_there(two: list[FakeWor
         assert first.headers["x-request-id"] == second.headers["x-request-id"]
         async with served.post() as whole:
             assert (await whole.json())["choices"][0]["finish_reason"] == "stop"
+
+
+async def handed_over_bytes(served: Served) -> float:
+    async with served.http.get(served.app.operator_url + "/metrics") as page:
+        samples = text_string_to_metric_families(await page.text())
+    return sum(
+        sample.value
+        for family in samples
+        for sample in family.samples
+        if sample.name == "tokenyard_kv_transfer_bytes_total"
+    )
+
+
+def weighty_pair(prefill: FakeWorker, decode: FakeWorker) -> tuple[list[Worker], Pairs]:
+    """A pair as in `pair` whose model has a shape, so that its KV has a size."""
+    _, policy = pair(prefill, decode)
+    pools = [pool(name, phases=phases, shape="llama-3.1-8b") for name, phases in (("p", PREFILL), ("d", DECODE))]
+    return [of(fake, like.name, like=like) for fake, like in zip((prefill, decode), pools, strict=True)], policy
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_kv_that_was_handed_over_is_counted_however_the_answer_is_sent(
+    two: list[FakeWorker], stream: bool
+) -> None:
+    workers, policy = weighty_pair(*two)
+    async with serving(workers, policy) as served:
+        async with served.post(stream=stream) as answer:
+            await answer.read()
+        await until(lambda: served.app.ledger.in_flight == 0)
+        assert served.last.placement is not None
+        assert await handed_over_bytes(served) == served.last.placement.quote.transfer_bytes > 0
+
+
+async def test_kv_that_never_left_is_not_counted(two: list[FakeWorker]) -> None:
+    async def refuse(call: Call) -> None:
+        await call.json({"error": {"message": "no"}}, 500)
+
+    workers, policy = weighty_pair(*two)
+    async with serving(workers, policy) as served:
+        async with served.post(COMPLETIONS, echo=True) as whole:  # cannot be split: decoded where it was prefilled
+            assert whole.status == 200
+        two[1].script = refuse
+        async with served.post() as failed:
+            assert failed.status == 502
+        assert await handed_over_bytes(served) == 0
 
 
 async def test_without_hand_over_parameters_the_decode_worker_prefills_itself(two: list[FakeWorker]) -> None:
@@ -575,10 +673,12 @@ async def test_a_client_that_closes_as_soon_as_it_has_its_answer_was_served(two:
 
     two[0].script = no_last_chunk
     async with serving([of(two[0], "w")]) as served:
-        async with served.post(stream=True) as answer:
-            while await answer.content.readline() != b"data: [DONE]\n":
-                pass
-            answer.close()
+        host, port = served.app.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        body = orjson.dumps({"model": "m", "prompt": "hello", "stream": True})
+        writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        await reader.readuntil(b"[DONE]")
+        writer.close()  # an HTTP client would keep the connection, for its answer is whole
         await until(lambda: at_rest(served.app))
         assert served.last.outcome is Outcome.COMPLETED
 

@@ -20,6 +20,7 @@ class Twin:
         self.content_events, self.done, self.left_out = 0, False, False
         self.usage: Any = None
         self.finish_reasons: dict[int, str] = {}
+        self.choices: set[int] = set()
         self.error: Any = None
         self.out = b""
         start = 0
@@ -39,7 +40,7 @@ class Twin:
             return True
         if data.strip() == b"[DONE]":
             self.done = True
-            return True
+            return bool(self.choices) and self.choices == self.finish_reasons.keys()
         try:
             said = json.loads(data.decode(), strict=True)
         except (UnicodeDecodeError, json.JSONDecodeError):
@@ -56,6 +57,7 @@ class Twin:
                 return False
         spoken = False
         for choice in said.get("choices", []):
+            self.choices.add(choice.get("index", 0))
             if choice.get("finish_reason"):
                 self.finish_reasons[choice.get("index", 0)] = choice["finish_reason"]
             delta = choice.get("delta", {})
@@ -225,7 +227,7 @@ def test_done_without_a_finish_reason_is_not_complete() -> None:
 
 def test_done_alone_is_not_complete() -> None:
     scanner = Scanner()
-    assert scanner.feed(DONE) == DONE
+    assert scanner.feed(DONE) == b""
     assert not scanner.complete
 
 
@@ -258,9 +260,27 @@ def test_an_error_event_and_all_after_it_stay_behind(event: bytes, error: dict[s
 
 def test_nothing_passes_after_done() -> None:
     scanner = Scanner()
-    assert scanner.feed(token("a") + DONE + token("b")) == token("a") + DONE
+    whole = token("a", finish_reason="stop") + DONE
+    assert scanner.feed(whole + token("b")) == whole
     assert scanner.feed(token("c")) == b""
     assert scanner.content_events == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "choices"),
+    [
+        (token("a"), 1),
+        (token("a", finish_reason="stop"), 2),
+        (token("a", finish_reason="stop") + token("b", index=1), 1),
+        (b"", 1),
+    ],
+    ids=["no finish reason", "a choice is missing", "one of two has not finished", "nothing at all"],
+)
+def test_done_stays_behind_where_the_answer_is_not_whole(said: bytes, choices: int) -> None:
+    scanner = Scanner(choices=choices)
+    assert scanner.feed(said + DONE) == said
+    assert scanner.done
+    assert not scanner.complete
 
 
 def test_an_event_without_end_is_refused_at_the_limit_and_costs_no_more_memory() -> None:

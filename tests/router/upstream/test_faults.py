@@ -442,3 +442,30 @@ async def test_hanging_up_tells_the_worker_and_still_hears_its_answer() -> None:
             assert await response.read(10) == b"hello"
         assert (server.accepted, upstream.connections_reused) == (2, 0)
     await upstream.close()
+
+
+async def test_giving_up_a_server_ends_what_it_was_silent_on_and_nothing_else() -> None:
+    arrived = asyncio.Event()
+
+    async def mute(peer: Peer) -> None:
+        await peer.request()
+        arrived.set()
+        await peer.until_closed()
+
+    async def talkative(peer: Peer) -> None:
+        await peer.request()
+        while upstream.connections_in_use == 2:
+            peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await asyncio.sleep(0.005)
+            upstream.give_up(server.url, 0.1)
+        peer.send(OK)
+
+    upstream = Upstream()
+    async with serving(mute, talkative) as server:
+        unanswered = asyncio.create_task(upstream.request(server.url, "POST", "/x", {}, b"{}", head_timeout_s=5))
+        await arrived.wait()
+        answered = await upstream.request(server.url, "POST", "/x", {}, b"{}", head_timeout_s=5)
+        assert await answered.read(10) == b"hello"
+        with pytest.raises(UpstreamTimeout):
+            await unanswered
+    await upstream.close()
