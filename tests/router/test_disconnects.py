@@ -119,4 +119,4 @@ async def test_a_thousand_requests_with_clients_that_leave_in_every_phase_leave_
         left = Counter(phase_of(entry) for entry in ledger.recent.values() if entry.outcome is Outcome.CLIENT_CANCELLED)
         assert min(left.values()) >= 5
         assert len(left) == 4
-        assert not app.upstream.connections_in_use
+        await until(lambda: not app.upstream.connections_in_use)  # a probe may be under way

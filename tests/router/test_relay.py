@@ -334,6 +334,21 @@ async def test_a_slow_first_event_gets_comments_and_may_still_move_to_another_wo
         assert served.last.outcome is Outcome.COMPLETED_AFTER_RETRY
 
 
+async def test_once_the_worker_speaks_there_are_no_more_comments(two: list[FakeWorker]) -> None:
+    async def halting(call: Call) -> None:
+        await call.head()
+        await call.event(delta("one"))
+        await asyncio.sleep(0.1)
+        await call.event(delta("two", "stop"))
+        await call.event("[DONE]")
+        await call.end()
+
+    async with serving(wholes(two), FIRST_THEN_SECOND, limits={"head_hold_s": 0.02}) as served:
+        two[0].script = halting
+        async with served.post(stream=True) as answer:
+            assert "keep-alive" not in (await answer.text())
+
+
 async def test_once_200_is_committed_even_an_early_failure_is_in_band(two: list[FakeWorker]) -> None:
     fail = asyncio.Event()
 

@@ -15,6 +15,7 @@ from router.errors import (
     UpstreamTruncated,
 )
 from router.upstream import Upstream
+from router.upstream_connection import HIGH_WATER_BYTES
 from tests.support.scripted_server import Peer, answer, serving
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
@@ -469,3 +470,15 @@ async def test_giving_up_a_server_ends_what_it_was_silent_on_and_nothing_else() 
         with pytest.raises(UpstreamTimeout):
             await unanswered
     await upstream.close()
+
+
+async def test_a_server_that_waits_for_us_is_not_given_up() -> None:
+    async with serving(answer(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(BIG) + BIG)) as server:
+        upstream = Upstream()
+        response = await upstream.request(server.url, "GET", "/x", {}, head_timeout_s=5)
+        async with asyncio.timeout(5):
+            while response.buffered_bytes < HIGH_WATER_BYTES:  # noqa: ASYNC110 - nothing is told of it
+                await asyncio.sleep(0.001)
+        upstream.give_up(server.url, 0.0)
+        assert len(await response.read(len(BIG))) == len(BIG)
+        await upstream.close()
