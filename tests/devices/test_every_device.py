@@ -136,3 +136,11 @@ def test_the_table_says_what_the_predictors_say(rows: list[tuple[tuple[str, str]
     got = PredictorTable(asked).decode_step_s(sequences, held)
     expected = [one.decode_step_s(b, k) for one, (_, b, k) in zip(asked, rows, strict=True)]
     assert got == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_table_of_all_devices_and_models_says_what_each_predictor_says() -> None:
+    asked = [under((name, model_id)) for name in DEVICES for model_id in MODELS]
+    table, ones = PredictorTable(asked), np.ones(len(asked), dtype=np.int64)
+    for decodes, held in ((0, 0.0), (1, 100.0), (65, 300_000.0), (1000, 2e7)):
+        got = table.decode_step_s(decodes * ones, held * ones)
+        assert got == pytest.approx([one.decode_step_s(decodes, held) for one in asked], rel=1e-9)
