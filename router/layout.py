@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from devices import catalog
+from devices import catalog, remote
 from devices.feasibility import limits
 from devices.nature import predictor
 from devices.profile import DeviceProfile, Precision
@@ -136,7 +136,7 @@ def _pool(config: Config, entry: PoolEntry, handover: str | None) -> Pool:
 
 def _predictor(config: Config, entry: PoolEntry) -> Predictor:
     if entry.api:
-        return RemotePredictor(entry.api.ttft_s, entry.api.tpot_s)
+        return _api_predictor(entry.api, entry.model)
     return predictor(
         _device(entry),
         catalog.model(config.shape_id(entry.model)),
@@ -144,7 +144,15 @@ def _predictor(config: Config, entry: PoolEntry) -> Predictor:
         _precision(config, entry),
         kv_precision(config, entry),
         entry.max_batched_tokens,
+        engine=entry.dialect,
     )
+
+
+def _api_predictor(api: Api, model: str) -> RemotePredictor:
+    """Times as stated, else as others measured this provider, else those of one API someone measured."""
+    measured = remote.profile(api.provider, model)
+    known = measured.predictor() if measured else RemotePredictor()
+    return replace(known, ttft_s=api.ttft_s or known.ttft_s, tpot_s=api.tpot_s or known.tpot_s)
 
 
 def _device(entry: PoolEntry) -> DeviceProfile:

@@ -114,9 +114,10 @@ def _listed(price: object) -> object:
 
 
 class Api(Part):
-    """A metered API. `ttft_s` and `tpot_s` are medians measured from here, the network included.
+    """A metered API.
 
     Attributes:
+        ttft_s, tpot_s: medians measured from here, the network included; as others measured them unless given.
         price: None, written `catalogue`, for the provider's list price of the pool's model.
         rpm: requests a minute the provider grants.
         concurrency: requests sent to it at once.
@@ -126,8 +127,8 @@ class Api(Part):
     price: Annotated[ApiPriceEntry | None, BeforeValidator(_listed)] = None
     rpm: Count | None = None
     capabilities: tuple[str, ...] = ()
-    ttft_s: Positive = 0.222
-    tpot_s: Positive = 0.0053
+    ttft_s: Positive | None = None
+    tpot_s: Positive | None = None
     concurrency: Count = 64
     context_tokens: Count = 131_072
 

@@ -21,7 +21,8 @@ def fleet(tmp_path: Path) -> Path:
 
 def loaded(file: Path, *pools: str, links: str = "[]") -> Config:
     entries = "\n".join(f"  - {{{pool}}}" for pool in pools)
-    file.write_text(f"models: [{{name: llama-3.1-70b}}, {{name: llama-3.1-8b}}]\npools:\n{entries}\nlinks: {links}\n")
+    models = "[{name: llama-3.1-70b}, {name: llama-3.1-8b}, {name: llama-2-70b}]"
+    file.write_text(f"models: {models}\npools:\n{entries}\nlinks: {links}\n")
     return load(file)
 
 
@@ -121,6 +122,18 @@ def test_an_api_is_metered_at_its_list_price_and_hides_its_hardware(fleet: Path)
     assert (pool.device, pool.shape, pool.usd_per_s) == (None, None, 0)
     assert (pool.predictor.prefill_s(9999), pool.predictor.decode_step_s(3, 0)) == (0.3, 0.002)
     assert pool.limits.max_seqs == 5
+
+
+def test_an_api_is_timed_as_others_measured_it_unless_the_file_says_otherwise(fleet: Path) -> None:
+    def timed(provider: str, more: str = "") -> tuple[float, float]:
+        price = "price: {usd_per_m_input: 1, usd_per_m_output: 1}"
+        api = f"name: cloud, api: {{provider: {provider}, {price}{more}}}, model: llama-2-70b"
+        [worker] = layout(loaded(fleet, f"{api}, simulate: 1")).workers
+        return worker.pool.predictor.prefill_s(100), worker.pool.predictor.decode_step_s(1, 0)
+
+    assert timed("anyscale") == (0.2128, 0.01456)
+    assert timed("anyscale", ", tpot_s: 0.02") == (0.2128, 0.02)
+    assert timed("nobody-measured") == (0.222, 0.0053)
 
 
 def test_an_apis_price_may_be_given(fleet: Path) -> None:
