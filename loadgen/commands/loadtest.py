@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loadgen.commands import options
+from policies.api import Slo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from devices.worker import Worker
-    from loadgen.loadtest import LoadTest
+    from loadgen.loadtest import LoadTest, Target
     from loadgen.report import Run
+    from loadgen.trace import Row
+    from loadgen.traffic import Traffic
 
 EXAMPLES = """Examples:
 
@@ -57,20 +62,38 @@ def loadtest(
     import uvloop
 
     from loadgen.commands import say
-    from loadgen.finding import Finding
-    from loadgen.live import check_completed, models, remarks, tested
-    from loadgen.loadtest import LoadTest, Target
+    from loadgen.live import check_completed, remarks
+    from loadgen.loadtest import Target
     from loadgen.report import report
     from loadgen.show import shown
-    from loadgen.traffic import Traffic
-    from loadgen.workload import mix
-    from policies.api import Slo
-    from router.openai import DEFAULT_CLASS, TrafficClass
 
     workload = options.workload(trace, rate, arrivals, input_tokens, output_tokens, start, duration, rate_scale, seed)
-    rows = workload.rows()
-    headers = options.headers(header or [])
-    policy = url
+    traffic, policy, workers = _asked(url, config, model, classes, seed, Slo(ttft_s, tpot_s))
+    target = Target(url, traffic.model, not completions, simulated, timeout, seed, options.headers(header or []))
+    offered_s = None if rate is None else duration
+    test, found = uvloop.run(_run(target, traffic, workload.rows(), policy, workers, offered_s))
+    made = report(replace(found, cpu_s=None) if no_timing else found)
+    whole = {"command": "loadtest", "url": url, "trace": trace and str(trace), "seed": seed, "runs": [made]}
+    if json_file is not None:
+        say.save_json(json_file, whole)
+    if str(json_file) != "-":
+        shown([made])
+    for remark in remarks(test):
+        say.complain(remark)
+    check_completed(found.results)
+
+
+def _asked(
+    url: str, config: Path | None, model: str | None, classes: str | None, seed: int, own: Slo
+) -> tuple[Traffic, str, tuple[Worker, ...]]:
+    """What to ask for, the policy that answers, and its fleet where a fleet file tells."""
+    from dataclasses import replace
+
+    from loadgen.traffic import Traffic
+    from loadgen.workload import mix
+    from router.openai import DEFAULT_CLASS, TrafficClass
+
+    policy: str = url
     workers: tuple[Worker, ...] = ()
     if config is not None:
         from loadgen.fleet_file import laid_out
@@ -81,26 +104,30 @@ def loadtest(
         policy, workers = fleet.policy.name, laid_out(config, fleet).workers
     else:
         traffic = Traffic(model or "", {}, mix(classes, seed) if classes else None)
-    if ttft_s is not None or tpot_s is not None:
-        own = TrafficClass(DEFAULT_CLASS.name, Slo(ttft_s, tpot_s))
-        traffic = replace(traffic, classes={**traffic.classes, own.name: own})
+    if own != Slo():
+        named = TrafficClass(DEFAULT_CLASS.name, own)
+        traffic = replace(traffic, classes={**traffic.classes, named.name: named})
+    return traffic, policy, workers
 
-    async def run() -> tuple[LoadTest, Run]:
-        offered = await models(url, headers)
-        name = traffic.model or (offered[0] if offered else "")
-        if not name:
-            raise Finding(f"{url}: lists no models at /v1/models; name one with --model")
-        target = Target(url, name, not completions, simulated, timeout, seed, headers)
-        test = LoadTest(target, traffic)
-        return test, await tested(test, rows, policy, workers, None if rate is None else duration)
 
-    test, found = uvloop.run(run())
-    made = report(replace(found, cpu_s=None) if no_timing else found)
-    whole = {"command": "loadtest", "url": url, "trace": trace and str(trace), "seed": seed, "runs": [made]}
-    if json_file is not None:
-        say.save_json(json_file, whole)
-    if str(json_file) != "-":
-        shown([made])
-    for remark in remarks(test):
-        say.complain(remark)
-    check_completed(found.results)
+async def _run(
+    target: Target,
+    traffic: Traffic,
+    rows: Iterable[Row],
+    policy: str,
+    workers: tuple[Worker, ...],
+    offered_s: float | None,
+) -> tuple[LoadTest, Run]:
+    """Look at the endpoint, then send. Raises `Finding` when it cannot be reached or names no model."""
+    from dataclasses import replace
+
+    from loadgen.finding import Finding
+    from loadgen.live import models, tested
+    from loadgen.loadtest import LoadTest
+
+    offered = await models(target.url, target.headers)
+    name = traffic.model or (offered[0] if offered else "")
+    if not name:
+        raise Finding(f"{target.url}: lists no models at /v1/models; name one with --model")
+    test = LoadTest(replace(target, model=name), traffic)
+    return test, await tested(test, rows, policy, workers, offered_s)

@@ -300,6 +300,7 @@ async def test_a_decode_leg_of_one_token_makes_the_prefill_worker_let_go() -> No
         params = await p.prefilled()
         await finished(p.decoding(params, max_tokens=1), p.clock)
         await p.let_go()
+        assert p.prefill.server.worker.pinned_tokens == 0
 
 
 async def test_a_prefill_leg_whose_client_leaves_pins_nothing() -> None:

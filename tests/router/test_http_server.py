@@ -27,6 +27,7 @@ async def test_a_head_that_does_not_arrive_closes_the_connection(sent: bytes) ->
         writer.write(sent)
         async with asyncio.timeout(5):
             await reader.read()
+        assert reader.at_eof()
         writer.close()
 
 
@@ -39,6 +40,7 @@ async def test_a_second_head_is_timed_like_the_first() -> None:
         writer.write(b"GET /v1/mod")
         async with asyncio.timeout(5):
             await reader.read()
+        assert reader.at_eof()
         writer.close()
 
 
