@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loadgen.commands import options
-from policies.api import Slo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from loadgen.report import Run
     from loadgen.trace import Row
     from loadgen.traffic import Traffic
+    from policies.api import Slo
 
 EXAMPLES = """Examples:
 
@@ -66,6 +66,7 @@ def loadtest(
     from loadgen.loadtest import Target
     from loadgen.report import report
     from loadgen.show import shown
+    from policies.api import Slo
 
     workload = options.workload(trace, rate, arrivals, input_tokens, output_tokens, start, duration, rate_scale, seed)
     traffic, policy, workers = _asked(url, config, model, classes, seed, Slo(ttft_s, tpot_s))
@@ -91,6 +92,7 @@ def _asked(
 
     from loadgen.traffic import Traffic
     from loadgen.workload import mix
+    from policies.api import Slo
     from router.openai import DEFAULT_CLASS, TrafficClass
 
     policy: str = url
