@@ -13,6 +13,7 @@ from devices.composite import (
     splits_layers,
 )
 from devices.cpu import CpuPredictor
+from devices.fitted import FittedPredictor, find
 from devices.hbm import HbmPredictor
 from devices.padded import PaddedPredictor
 from devices.profile import DeviceProfile, ModelProfile, Nature, Precision, Role
@@ -33,8 +34,13 @@ def predictor(
     """Seconds of work on one worker of `chips` chips. Ask `feasibility.limits` first whether it can exist.
 
     `max_batched_tokens` is the engine's token budget of one iteration where it differs from the device's default.
+    A fit is used where this model was measured on this device with this engine and precision; devices without such a
+    measurement are compared by their figures alone.
     """
     chunk_tokens = max_batched_tokens or device.max_batched_tokens
+    fit = find(device.id, model.id, engine, precision) if device.nature is Nature.HBM else None
+    if fit is not None and fit.rows:
+        return FittedPredictor.of(device, model, chips, precision, kv_precision, chunk_tokens, fit.factors)
     return prior(device, model, chips, precision, kv_precision, chunk_tokens)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from devices.bounds import Bounds
 from devices.composite import CompositePredictor, LayerSplitPredictor
 from devices.cpu import CpuPredictor
+from devices.fitted import FittedPredictor
 from devices.hbm import HbmPredictor
 from devices.padded import PaddedPredictor, bucket
 from devices.remote import RemotePredictor
@@ -103,6 +104,8 @@ def terms(predictor: Decoder) -> Terms | None:
     match predictor:
         case HbmPredictor() | CpuPredictor():
             return _streaming(predictor)
+        case FittedPredictor() as fitted:
+            return _summed(fitted)
         case PaddedPredictor() as padded:
             plain = Terms(
                 fixed_s=padded.fixed_s,
@@ -141,6 +144,21 @@ def _streaming(under: HbmPredictor | CpuPredictor) -> Terms:
         kv_s=under.kv_s,
     )
     return _tiered(_bounded(plain, under.bounds), under.tier if isinstance(under, HbmPredictor) else None)
+
+
+def _summed(under: FittedPredictor) -> Terms:
+    """A fit adds all it knows of."""
+    all_hit = under.missed <= 0.0
+    return Terms(
+        fixed_s=under.fixed_s,
+        dense_s=under.experts_s if all_hit else 0.0,
+        experts_s=0.0 if all_hit else under.experts_s,
+        hit=0.0 if all_hit else log(under.missed),
+        sequence_s=under.decode_s,
+        kv_s=under.kv_s,
+        bounded_kv_s=under.bounded_s,
+        bound=float(under.bound_tokens),
+    )
 
 
 def _layer_split(under: LayerSplitPredictor) -> Terms | None:

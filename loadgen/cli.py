@@ -100,12 +100,13 @@ def _mistakes() -> tuple[type[Exception], ...]:
     """What users get wrong; everything else is our bug and keeps its traceback. Imported late: most runs need none."""
     from devices.catalog import UnknownId
     from devices.feasibility import Infeasible
+    from devices.measured_files import MeasurementError
     from loadgen.trace import TraceError
     from loadgen.workload import WorkloadError
     from policies.table import PolicyError
     from router.config import ConfigError
 
-    return Misuse, UnknownId, Infeasible, TraceError, WorkloadError, PolicyError, ConfigError
+    return Misuse, UnknownId, Infeasible, MeasurementError, TraceError, WorkloadError, PolicyError, ConfigError
 
 
 if __name__ == "__main__":

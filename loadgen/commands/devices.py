@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loadgen.commands import devices_cost
+from loadgen.commands import devices_cost, devices_fit, devices_measure, devices_validate
 from loadgen.commands.options import AsJson
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ PRIOR = "family prior"
 
 app = typer.Typer(no_args_is_help=True, help="The catalogue of accelerators: every figure with its source.")
 app.command("cost", epilog=devices_cost.EXAMPLES)(devices_cost.cost)
+app.command("fit", epilog=devices_fit.EXAMPLES)(devices_fit.fit)
+app.command("validate", epilog=devices_validate.EXAMPLES)(devices_validate.validate)
+app.command("measure", epilog=devices_measure.EXAMPLES)(devices_measure.measure)
 
 
 @app.command("list", epilog=LIST_EXAMPLES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,3 +67,8 @@ def headers(texts: Sequence[str]) -> dict[str, str]:
             raise WorkloadError(f"--header {text!r}; expected 'name: value'")
         found[name.strip().lower()] = value.strip()
     return found
+
+
+def one_thread() -> None:
+    """Before numpy is imported: on matrices of a few hundred rows, threads of its BLAS mostly wait for each other."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -8,8 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devices.catalog import device, model
+from devices.fitted import FittedPredictor
 from devices.hbm import HbmPredictor
-from devices.nature import predictor
+from devices.nature import predictor, prior
 from devices.padded import PaddedPredictor, bucket
 from devices.profile import Precision
 from devices.remote import RemotePredictor
@@ -18,12 +19,13 @@ from devices.sram import SramPredictor
 from devices.worker import Predictor
 
 LLAMA_70B, LLAMA_8B, DEEPSEEK = model("llama-3.1-70b"), model("llama-3.1-8b"), model("deepseek-v3")
-GPU = predictor(device("h200-sxm"), LLAMA_70B, 4, Precision.FP8, Precision.FP16)
+GPU = prior(device("h200-sxm"), LLAMA_70B, 4, Precision.FP8, Precision.FP16, 8192)
+FITTED = predictor(device("h200-sxm"), LLAMA_70B, 4, Precision.FP8, Precision.FP16)
 LPU = predictor(device("groq-lpu-v1"), LLAMA_70B, 576, Precision.INT8, Precision.FP16)
 TPU = predictor(device("tpu-v6e"), LLAMA_70B, 8, Precision.BF16, Precision.BF16)
 MIXTURE = predictor(device("h200-sxm"), DEEPSEEK, 8, Precision.FP8, Precision.BF16)
 WAFER = predictor(device("cerebras-wse-3"), LLAMA_70B, 4, Precision.FP16, Precision.FP16)
-ALL = [GPU, LPU, TPU, MIXTURE, WAFER]
+ALL = [GPU, FITTED, LPU, TPU, MIXTURE, WAFER]
 
 predictors = st.sampled_from(ALL)
 batch = st.integers(0, 400)
@@ -86,7 +88,7 @@ def test_prefill_beside_decodes_never_shortens_a_step(
     assert under.step_s(decodes, held, [work]) >= under.decode_step_s(decodes, held)
 
 
-@given(st.sampled_from([(GPU, 8192), (MIXTURE, 8192), (TPU, 1024), (LPU, 128)]), tokens, context)
+@given(st.sampled_from([(GPU, 8192), (FITTED, 8192), (MIXTURE, 8192), (TPU, 1024), (LPU, 128)]), tokens, context)
 @example((LPU, 128), 256, 100)
 def test_prefill_is_the_sum_of_its_chunks(case: tuple[Predictor, int], new: int, cached: int) -> None:
     under, budget = case
@@ -101,8 +103,9 @@ def test_prefill_is_the_sum_of_its_chunks(case: tuple[Predictor, int], new: int,
 # What the natures are.
 
 
-def test_each_nature_has_its_own_model() -> None:
+def test_each_nature_has_its_own_model_and_what_was_measured_its_fit() -> None:
     assert isinstance(GPU, HbmPredictor)
+    assert isinstance(FITTED, FittedPredictor)
     assert isinstance(LPU, SramPredictor)
     assert isinstance(TPU, PaddedPredictor)
 
