@@ -15,8 +15,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from devices import catalog, nature
-from devices.predictor_table import PredictorTable
+from devices import catalog
+from devices.natures import choice
+from devices.natures.predictor_table import PredictorTable
 from devices.profile import Precision
 from devices.worker import Predictor
 
@@ -74,7 +75,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()
     fleet = {
-        name: nature.predictor(catalog.device(device), catalog.model(model), chips, precision, Precision.FP16)
+        name: choice.predictor(catalog.device(device), catalog.model(model), chips, precision, Precision.FP16)
         for name, (device, model, chips, precision) in FLEET.items()
     }
     gc.disable()

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from math import ceil
 
-from devices.composite import part_for, splits_layers
 from devices.formats import Gain, checkpoint_problem, kept_formats, weight_format
+from devices.natures.composite import part_for, splits_layers
 from devices.profile import DeviceProfile, ModelProfile, Nature, Part, Precision, Role
 from devices.roofline import kv_copies, split
 from devices.worker import Limits

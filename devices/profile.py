@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Nature(Enum):
-    """How a device spends an iteration; decides which iteration model is built for it (see `devices.nature`)."""
+    """How a device spends an iteration; decides its iteration model (`devices.natures.choice`)."""
 
     HBM = "hbm"
     """A GPU: weights and KV cache in HBM, chunked prefill shares its steps with decode."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from devices.api_price import ApiPrice
-from devices.billing import Billing, BillingKind
+from devices.prices.api_price import ApiPrice
+from devices.prices.billing import Billing, BillingKind
 from devices.profile import DeviceProfile, ModelProfile, Precision
 
 __all__ = ["ApiPrice", "Billing", "BillingKind", "Limits", "Link", "Phase", "Pool", "Predictor", "Worker"]

@@ -98,9 +98,9 @@ def _reopen() -> None:
 
 def _mistakes() -> tuple[type[Exception], ...]:
     """What users get wrong; everything else is our bug and keeps its traceback. Imported late: most runs need none."""
+    from devices.calibration.measured_files import MeasurementError
     from devices.catalog import UnknownId
     from devices.feasibility import Infeasible
-    from devices.measured_files import MeasurementError
     from loadgen.trace import TraceError
     from loadgen.workload import WorkloadError
     from policies.table import PolicyError

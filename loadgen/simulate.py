@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import count
 
-from devices.simulated import DoesNotFit, Sequence, SimulatedWorker, State, Step
+from devices.simulated.engine import DoesNotFit, Sequence, SimulatedWorker, State, Step
 from devices.worker import BillingKind, Worker
 from loadgen.result import Gaps, Result
 from loadgen.trace import Row

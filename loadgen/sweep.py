@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
-from devices.sweep import Cell
+from devices.calibration.sweep import Cell
 from loadgen.finding import Finding
 from loadgen.loadtest import LoadTest, Target
 from loadgen.result import Result

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from devices.catalog import did_you_mean
 from devices.profile import Precision
+from devices.simulated.worker_server import WorkerOptions
 from devices.worker import Link, Phase
-from devices.worker_server import WorkerOptions
 from loadgen.finding import Misuse
 
 

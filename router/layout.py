@@ -6,11 +6,12 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from devices import catalog, remote
+from devices import catalog
 from devices.feasibility import limits
-from devices.nature import predictor
+from devices.natures import remote
+from devices.natures.choice import predictor
+from devices.natures.remote import RemotePredictor
 from devices.profile import DeviceProfile, Precision
-from devices.remote import RemotePredictor
 from devices.worker import ApiPrice, Billing, BillingKind, Limits, Link, Pool, Predictor, Worker
 from router.links import link
 from router.located import ConfigError, Loc

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from devices import catalog, fabric
+from devices import catalog
 from devices.catalog import UnknownId
-from devices.fabric import LinkPreset, Reach
-from devices.topology import Path, Place, Topology
+from devices.fabric import presets
+from devices.fabric.presets import LinkPreset, Reach
+from devices.fabric.topology import Path, Place, Topology
 from devices.worker import Link
 from router.located import Loc
 from router.pairs import KV_BLOCK
@@ -50,7 +51,7 @@ def network(config: Config) -> Topology | None:
     """The data-centre network of a file, None where it names none; raises `UnknownId` and `ValueError`."""
     if config.fabric is None:
         return None
-    return fabric.topology(config.fabric.topology, config.fabric.leaf_down or 0)
+    return presets.topology(config.fabric.topology, config.fabric.leaf_down or 0)
 
 
 def place(pool: PoolEntry) -> Place:
@@ -61,15 +62,15 @@ def place(pool: PoolEntry) -> Place:
 def way(config: Config, entry: LinkEntry) -> Path | None:
     """The way of a link through the network, None where there is no network, or no way but scale-up."""
     crossed = network(config)
-    if crossed is None or (entry.preset and fabric.link_preset(entry.preset).reach is Reach.SCALE_UP):
+    if crossed is None or (entry.preset and presets.link_preset(entry.preset).reach is Reach.SCALE_UP):
         return None
     pools = {pool.name: pool for pool in config.pools}
     return crossed.path(place(pools[entry.from_pool]), place(pools[entry.to_pool]))
 
 
 def _preset_link(config: Config, entry: LinkEntry, block_size: int) -> Link:
-    return fabric.link(
-        fabric.link_preset(str(entry.preset)),
+    return presets.link(
+        presets.link_preset(str(entry.preset)),
         network(config),
         way(config, entry),
         adapters=entry.adapters,
@@ -96,7 +97,7 @@ def _descriptors(config: Config, entry: LinkEntry) -> int:
 
 def _unpreset(i: int, entry: LinkEntry) -> Iterator[tuple[Loc, str]]:
     if entry.gbytes_per_s is None:
-        yield ("links", i), f"needs preset or gbytes_per_s; presets: {', '.join(fabric.link_presets())}"
+        yield ("links", i), f"needs preset or gbytes_per_s; presets: {', '.join(presets.link_presets())}"
     if entry.km or entry.adapters != 1:
         field = "km" if entry.km else "adapters"
         yield ("links", i, field), "goes with a preset; without one, latency_s and gbytes_per_s say it all"
@@ -107,7 +108,7 @@ def _preset_problems(
 ) -> Iterator[tuple[Loc, str]]:
     at: Loc = ("links", i, "preset")
     try:
-        preset = fabric.link_preset(str(entry.preset))
+        preset = presets.link_preset(str(entry.preset))
     except UnknownId as error:
         yield at, str(error)
         return
@@ -131,5 +132,5 @@ def _too_short(preset: LinkPreset, source: PoolEntry, target: PoolEntry) -> str 
 
 def _longer(preset: LinkPreset) -> str:
     reach = Reach.SITE if preset.reach is Reach.SCALE_UP else Reach.SITES
-    names = [name for name in fabric.link_presets() if fabric.link_preset(name).reach is reach]
+    names = [name for name in presets.link_presets() if presets.link_preset(name).reach is reach]
     return f"reach further with {', '.join(names)}, or give figures instead of a preset"

@@ -7,7 +7,7 @@ from enum import Enum
 from itertools import product
 
 from devices import catalog
-from devices.kv_pairs import Finding, Side, State, finding
+from devices.fabric.kv_pairs import Finding, Side, State, finding
 from devices.profile import Precision
 from devices.worker import Phase
 from router.schema import Config, Kv, LinkEntry, PoolEntry

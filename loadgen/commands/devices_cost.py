@@ -9,12 +9,12 @@ import typer
 from loadgen.commands.options import AsJson
 
 if TYPE_CHECKING:
-    from devices.api_price import Rates
-    from devices.cheapest import Offer
-    from devices.margins import Markup
-    from devices.operating_point import Promise, Workload
-    from devices.ranking import Ranking
-    from devices.rents import RentKind
+    from devices.economics.cheapest import Offer
+    from devices.economics.margins import Markup
+    from devices.economics.operating_point import Promise, Workload
+    from devices.economics.ranking import Ranking
+    from devices.economics.rents import RentKind
+    from devices.prices.api_price import Rates
 
 EXAMPLES = """Examples:
 
@@ -62,8 +62,8 @@ def cost(
     Each device in its cheapest configuration (chips of one worker, precision), as full as the promise allows.
     """
     from devices import catalog
-    from devices.operating_point import Workload
-    from devices.ranking import ranking
+    from devices.economics.operating_point import Workload
+    from devices.economics.ranking import ranking
 
     shape = catalog.model(model)
     kept, min_bits = _promise(promise)
@@ -83,7 +83,7 @@ def cost(
 
 
 def _rent_kind(name: str) -> RentKind:
-    from devices.rents import RentKind
+    from devices.economics.rents import RentKind
     from loadgen.finding import Misuse
 
     known = [kind.value for kind in RentKind]
@@ -93,7 +93,7 @@ def _rent_kind(name: str) -> RentKind:
 
 
 def _markups(text: str | None) -> tuple[Markup, ...]:
-    from devices.margins import markups
+    from devices.economics.margins import markups
     from loadgen.finding import Misuse
 
     try:
@@ -104,7 +104,7 @@ def _markups(text: str | None) -> tuple[Markup, ...]:
 
 def _rates(text: str | None) -> Rates | None:
     """What a tenant pays; raises `Misuse`."""
-    from devices.api_price import Rates
+    from devices.prices.api_price import Rates
     from loadgen.finding import Misuse
 
     if text is None:
@@ -134,7 +134,7 @@ def _numbers(option: str, text: str) -> dict[str, float]:
 def _promise(text: str) -> tuple[Promise, int]:
     """The promise and the least width of weights a class accepts; raises `Misuse`."""
     from devices.catalog import did_you_mean
-    from devices.operating_point import Promise
+    from devices.economics.operating_point import Promise
     from devices.profile import Precision
     from loadgen.finding import Misuse
 
@@ -204,7 +204,7 @@ def _row(offer: Offer, workload: Workload) -> tuple[object, ...]:
 
 
 def _profit_row(offer: Offer, workload: Workload, sell: Rates) -> tuple[object, ...]:
-    from devices.token_cost import profit_usd
+    from devices.economics.token_cost import profit_usd
 
     spent = offer.cost.request_usd(workload)
     left = profit_usd(spent, sell, workload)
@@ -212,7 +212,7 @@ def _profit_row(offer: Offer, workload: Workload, sell: Rates) -> tuple[object, 
 
 
 def _layer_rows(offer: Offer, layers: tuple[Markup, ...]) -> list[tuple[object, ...]]:
-    from devices.token_cost import layer_prices
+    from devices.economics.token_cost import layer_prices
 
     return [
         (
@@ -225,8 +225,8 @@ def _layer_rows(offer: Offer, layers: tuple[Markup, ...]) -> list[tuple[object, 
 
 def _joules(offer: Offer) -> dict[str, float] | None:
     """Per token by phase; None where the chip's power is not known."""
-    from devices.cost_figures import allin_kw, site
-    from devices.token_cost import token_energy
+    from devices.economics.cost_figures import allin_kw, site
+    from devices.economics.token_cost import token_energy
 
     power_kw = allin_kw(offer.device)
     if power_kw is None:

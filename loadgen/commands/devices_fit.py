@@ -11,7 +11,7 @@ from loadgen.commands import options
 from loadgen.commands.options import AsJson
 
 if TYPE_CHECKING:
-    from devices.fit_file import FitFile
+    from devices.fits.fit_file import FitFile
 
 EXAMPLES = """Examples:
 
@@ -31,9 +31,9 @@ def fit(
     options.one_thread()
     from datetime import UTC, datetime
 
-    from devices.fit_file import to_yaml
-    from devices.fitting import fits
-    from devices.measured_files import read
+    from devices.calibration.fitting import fits
+    from devices.calibration.measured_files import read
+    from devices.fits.fit_file import to_yaml
     from loadgen.commands import say
     from loadgen.finding import Finding, Misuse
 

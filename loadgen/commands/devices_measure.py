@@ -11,7 +11,7 @@ from loadgen.commands.options import AsJson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from devices.sweep import Cell, SweepFit
+    from devices.calibration.sweep import Cell, SweepFit
     from loadgen.loadtest import Target
     from loadgen.sweep import Plan
 
@@ -44,7 +44,7 @@ def measure(
 
     import uvloop
 
-    from devices.sweep import sweep_fit
+    from devices.calibration.sweep import sweep_fit
     from loadgen.commands import options
     from loadgen.finding import Misuse
     from loadgen.loadtest import Target

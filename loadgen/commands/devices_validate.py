@@ -13,8 +13,8 @@ from loadgen.commands.options import AsJson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from devices.measurements import EngineRun, Measurement, RequestTimes
-    from devices.validation import Line, Table
+    from devices.calibration.validation import Line, Table
+    from devices.fits.measurements import EngineRun, Measurement, RequestTimes
 
 EXAMPLES = """Examples:
 
@@ -43,10 +43,10 @@ def validate(
     Requests of a run are replayed through the simulated worker, fitted to its first 150.
     """
     options.one_thread()
-    from devices.measured_files import read
-    from devices.measurements import EndToEnd, Iteration, RequestTimes
-    from devices.reference import reference
-    from devices.validation import validated
+    from devices.calibration.measured_files import read
+    from devices.calibration.reference import reference
+    from devices.calibration.validation import validated
+    from devices.fits.measurements import EndToEnd, Iteration, RequestTimes
     from loadgen.commands import say
     from loadgen.finding import Misuse
 
@@ -77,14 +77,14 @@ def _beside(data: Path) -> Path:
 
 
 def _runs(path: Path) -> dict[str, EngineRun]:
-    from devices.measured_files import read
-    from devices.measurements import EngineRun
+    from devices.calibration.measured_files import read
+    from devices.fits.measurements import EngineRun
 
     return {row.run: row for row in read(path) if isinstance(row, EngineRun)}
 
 
 def _replays(requests: Sequence[RequestTimes], runs: dict[str, EngineRun], seed: int, as_json: bool) -> None:
-    from devices.replay import QUANTITIES, replays
+    from devices.calibration.replay import QUANTITIES, replays
     from loadgen.commands import say
     from loadgen.finding import Misuse
 

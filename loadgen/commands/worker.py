@@ -42,7 +42,7 @@ def worker(
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
 ) -> None:
     """Runs until Ctrl-C or SIGTERM and prints one line when it can be called."""
-    from devices.worker_server import WorkerOptions, serve_worker
+    from devices.simulated.worker_server import WorkerOptions, serve_worker
     from loadgen import worker_options
     from loadgen.finding import Misuse
     from loadgen.parent import die_with

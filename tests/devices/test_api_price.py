@@ -1,8 +1,8 @@
 import pytest
 
-from devices.api_price import ApiPrice, Rates, ServiceTier
 from devices.catalog import api_price
 from devices.packaged import read
+from devices.prices.api_price import ApiPrice, Rates, ServiceTier
 
 MONDAY_NOON, SUNDAY_NOON = 12.0, 156.0
 

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from devices.billing import Billing, BillingKind, marginal_charge_usd, marginal_usd, sunk_usd
-from devices.week_hours import WeekHours
+from devices.prices.billing import Billing, BillingKind, marginal_charge_usd, marginal_usd, sunk_usd
+from devices.prices.week_hours import WeekHours
 
 HOUR_S = 3600.0
 NIGHT = WeekHours.of(["00:00-12:00"])

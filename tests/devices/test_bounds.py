@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from devices.bounds import Bounds, attention
 from devices.catalog import device, model
-from devices.nature import predictor
+from devices.natures.bounds import Bounds, attention
+from devices.natures.choice import predictor
 from devices.profile import Nature, Precision
 from devices.roofline import cache_reads, kv_copies, pair_s
 

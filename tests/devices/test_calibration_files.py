@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from devices.measured_files import FORMATS, MeasurementError, read
-from devices.measurements import (
+from devices.calibration.measured_files import FORMATS, MeasurementError, read
+from devices.fits.measurements import (
     ApiCall,
     CollectiveTime,
     EndToEnd,

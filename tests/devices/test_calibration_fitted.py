@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices.calibration.fitting import fits
+from devices.calibration.reference import reference
 from devices.catalog import device, model
-from devices.fitted import STACKS, FittedPredictor, find
-from devices.fitting import fits
-from devices.measurements import EndToEnd, Iteration
-from devices.nature import predictor, prior
-from devices.predictor_table import PredictorTable
+from devices.fits.measurements import EndToEnd, Iteration
+from devices.natures.choice import predictor, prior
+from devices.natures.fitted import STACKS, FittedPredictor, find
+from devices.natures.predictor_table import PredictorTable
 from devices.profile import Precision
-from devices.reference import reference
 
 
 def fitted(device_id: str, model_id: str, chips: int, precision: Precision, chunk: int = 8192) -> FittedPredictor:
@@ -127,7 +127,7 @@ def test_the_shipped_points_are_all_there() -> None:
 
 @pytest.mark.slow
 def test_the_shipped_fits_are_what_their_points_give() -> None:
-    from devices.fitted import _shipped
+    from devices.natures.fitted import _shipped
 
     for name, fit in fits(reference(), "2026-11-22", lambda line: None).items():
         shipped = _shipped(name)

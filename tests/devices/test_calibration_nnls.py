@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.nnls import nnls
+from devices.fits.nnls import nnls
 
 
 def test_where_the_free_solution_is_positive_it_is_the_solution() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from devices.pooled import Category, Floats, Form, fit
+from devices.fits.pooled import Category, Floats, Form, fit
 
 FORM = Form(("a", "b"), (1.0, 1.0), (Category("engine", 1.0, 1.0), Category("group", 1.0, None)), pull=0.01)
 
@@ -80,7 +80,7 @@ def test_a_fit_is_the_same_every_time() -> None:
 
 def test_slopes_agree_with_differences() -> None:
     """Of the loss, along each unknown; the fit would stop too early with a wrong one."""
-    from devices.pooled import _Problem
+    from devices.fits.pooled import _Problem
 
     terms, groups = rows(30)
     problem = _Problem.of(FORM, terms, terms.sum(1) * 1.3, groups, np.ones(30))

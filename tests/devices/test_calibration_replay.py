@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from devices.calibration.measured_files import read
+from devices.calibration.replay import FITTED_REQUESTS, Factors, predictor, replayed, replays, worker_limits
+from devices.calibration.sweep import Cell, sweep_fit
 from devices.catalog import device, model
 from devices.feasibility import Infeasible
-from devices.fitted import FittedPredictor
-from devices.measured_files import read
-from devices.measurements import EngineRun, RequestTimes
-from devices.replay import FITTED_REQUESTS, Factors, predictor, replayed, replays, worker_limits
-from devices.simulated import Sequence, SimulatedWorker
-from devices.sweep import Cell, sweep_fit
+from devices.fits.measurements import EngineRun, RequestTimes
+from devices.natures.fitted import FittedPredictor
+from devices.simulated.engine import Sequence, SimulatedWorker
 from devices.worker import Limits
 
 DATA = Path(__file__).parent / "data"

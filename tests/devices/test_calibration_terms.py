@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices.calibration.closed_loop import FIRST_TERMS, Loop, running_most
+from devices.calibration.measured_files import read
 from devices.catalog import device, model
-from devices.closed_loop import FIRST_TERMS, Loop, running_most
-from devices.measured_files import read
-from devices.measurements import EndToEnd, Setup, Side, Split
+from devices.fits.measurements import EndToEnd, Setup, Side, Split
+from devices.fits.terms import BULK_TOKENS, TERMS, Shape, Work
 from devices.profile import Precision
-from devices.terms import BULK_TOKENS, TERMS, Shape, Work
 
 LLAMA = Setup(device("h100-sxm"), model("llama-3.1-70b"), "vllm", "1", Precision.FP8)
 MIXTURE = Setup(device("h200-sxm"), model("deepseek-v3"), "vllm", "1", Precision.FP8)

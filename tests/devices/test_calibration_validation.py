@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devices.calibration import Held, held_iterations, held_loops
-from devices.fit_file import FitFileError, from_yaml, to_yaml
-from devices.fitting import fits
-from devices.measured_files import read
-from devices.measurements import EndToEnd, Iteration
-from devices.samples import chip_key, iteration_samples, model_key
-from devices.scores import score
-from devices.validation import validated
+from devices.calibration.fitting import fits
+from devices.calibration.held_out import Held, held_iterations, held_loops
+from devices.calibration.measured_files import read
+from devices.calibration.samples import chip_key, iteration_samples, model_key
+from devices.calibration.scores import score
+from devices.calibration.validation import validated
+from devices.fits.fit_file import FitFileError, from_yaml, to_yaml
+from devices.fits.measurements import EndToEnd, Iteration
 
 DATA = Path(__file__).parent / "data"
 ITERATIONS = [row for row in read(DATA / "iterations.csv") if isinstance(row, Iteration)]

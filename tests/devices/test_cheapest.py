@@ -3,15 +3,15 @@ from dataclasses import replace
 import pytest
 
 from devices import catalog
-from devices.cheapest import Basis, NoOffer, Offer, cheapest, chip_counts, configurations, formats
+from devices.economics.cheapest import Basis, NoOffer, Offer, cheapest, chip_counts, configurations, formats
+from devices.economics.measured_points import correction, measured_points
+from devices.economics.operating_point import OperatingPoint, Promise, Workload, operating_point
+from devices.economics.ranking import Ranking, ranking
+from devices.economics.rents import Rent, RentKind
+from devices.economics.token_cost import token_usd
 from devices.feasibility import Infeasible, limits
-from devices.measured_points import correction, measured_points
-from devices.nature import predictor
-from devices.operating_point import OperatingPoint, Promise, Workload, operating_point
+from devices.natures.choice import predictor
 from devices.profile import Precision
-from devices.ranking import Ranking, ranking
-from devices.rents import Rent, RentKind
-from devices.token_cost import token_usd
 
 LLAMA, R1, OSS = catalog.model("llama-3.1-70b"), catalog.model("deepseek-v3"), catalog.model("gpt-oss-120b")
 H200, B200 = catalog.device("h200-sxm"), catalog.device("b200-sxm")

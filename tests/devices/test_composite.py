@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from devices.catalog import device, model
-from devices.composite import CompositePredictor, LayerSplitPredictor, handover_token_s, part_for
-from devices.nature import predictor
+from devices.natures.choice import predictor
+from devices.natures.composite import CompositePredictor, LayerSplitPredictor, handover_token_s, part_for
 from devices.profile import Precision, Role
 
 LLAMA = model("llama-3.1-70b")

@@ -3,9 +3,9 @@
 import pytest
 
 from devices.catalog import device, model
-from devices.cpu import CpuPredictor
-from devices.hbm import HbmPredictor
-from devices.nature import predictor
+from devices.natures.choice import predictor
+from devices.natures.cpu import CpuPredictor
+from devices.natures.hbm import HbmPredictor
 from devices.profile import Precision
 
 XEON, LLAMA, MIXTURE = device("xeon-6980p"), model("llama-3.1-8b"), model("qwen3-30b-a3b")

@@ -2,8 +2,8 @@ from datetime import date
 
 import pytest
 
-from devices.cost_figures import exchange
-from devices.currency import NoRate
+from devices.economics.cost_figures import exchange
+from devices.prices.currency import NoRate
 
 
 def test_an_amount_is_converted_at_the_last_rate_of_its_day_or_before() -> None:

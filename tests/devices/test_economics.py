@@ -1,7 +1,6 @@
 import pytest
 
-from devices.cost_figures import figures, site
-from devices.economics import (
+from devices.economics.chip_hour import (
     OwnedChip,
     Site,
     chip_hour,
@@ -10,7 +9,8 @@ from devices.economics import (
     implied_allin_kw,
     tokens_per_s,
 )
-from devices.margins import price_usd
+from devices.economics.cost_figures import figures, site
+from devices.economics.margins import price_usd
 
 SITE = Site(colocation_usd_per_kw_month=110, usd_per_kwh=0.087)
 SERVER_USD = 246_391

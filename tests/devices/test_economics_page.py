@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from devices import catalog
-from devices.api_price import Rates
-from devices.economics import OwnedChip, Site, chip_hour, chip_hour_usd
-from devices.margins import Layer, Markup, sales
-from devices.nature import predictor
-from devices.operating_point import OperatingPoint, Promise, Workload, operating_point
+from devices.economics.chip_hour import OwnedChip, Site, chip_hour, chip_hour_usd
+from devices.economics.margins import Layer, Markup, sales
+from devices.economics.operating_point import OperatingPoint, Promise, Workload, operating_point
+from devices.economics.ranking import ranking
+from devices.economics.rents import RentKind
+from devices.economics.token_cost import profit_usd, token_energy, token_usd
+from devices.natures.choice import predictor
 from devices.packaged import read
+from devices.prices.api_price import Rates
 from devices.profile import Precision
-from devices.ranking import ranking
-from devices.rents import RentKind
-from devices.token_cost import profit_usd, token_energy, token_usd
 from devices.worker import Limits
 
 PAGE = " ".join((Path(__file__).parents[2] / "docs" / "economics.md").read_text().split())

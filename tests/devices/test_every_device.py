@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from devices import catalog
 from devices.feasibility import Infeasible, fewest_chips, limits
-from devices.nature import predictor
-from devices.predictor_table import PredictorTable
+from devices.natures.choice import predictor
+from devices.natures.predictor_table import PredictorTable
 from devices.profile import Nature, Precision
 from devices.worker import Limits, Predictor
 

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices import fabric
 from devices.catalog import UnknownId
-from devices.fabric import Optics, Reach
+from devices.fabric import presets
+from devices.fabric.presets import Optics, Reach
+from devices.fabric.topology import Path, Place, Topology
 from devices.packaged import read
-from devices.topology import Path, Place, Topology
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from devices.topology import Path, Place, Topology
     ],
 )
 def test_a_network_has_so_many_gpus_and_switches(name: str, gpus: int, switches: int, gpus_per_switch: float) -> None:
-    network = fabric.topology(name)
+    network = presets.topology(name)
     assert (network.max_gpus, network.switches) == (gpus, switches)
     assert network.gpus_per_switch == pytest.approx(gpus_per_switch, abs=0.05)
     assert network.oversubscription == 1
@@ -37,7 +37,7 @@ def test_a_small_clos_is_counted_by_hand() -> None:
 
 
 def test_ports_turned_towards_gpus_oversubscribe_the_rest() -> None:
-    network = fabric.topology("clos-2-tier-800g", 48)
+    network = presets.topology("clos-2-tier-800g", 48)
     assert network.oversubscription == 3
     assert (network.max_gpus, network.switches) == (64 * 48, 64 + 16)
 
@@ -91,55 +91,55 @@ HERE = Place("east", "r1", "t1")
 def test_the_way_between_two_places_goes_through_so_many_switches(
     there: Place, switches: int, oversubscription: float
 ) -> None:
-    network = fabric.topology("clos-3-tier-800g", 48)
+    network = presets.topology("clos-3-tier-800g", 48)
     assert network.path(HERE, there) == network.path(there, HERE) == Path(switches, oversubscription)
 
 
 def test_places_nobody_named_are_taken_for_far_apart() -> None:
-    assert fabric.topology("clos-2-tier-800g").path(Place(), Place()) == Path(3, 1)
+    assert presets.topology("clos-2-tier-800g").path(Place(), Place()) == Path(3, 1)
 
 
 def test_rails_of_one_tray_never_meet_in_the_network() -> None:
-    network = fabric.topology("rail-only-2-tier-100g")
+    network = presets.topology("rail-only-2-tier-100g")
     assert network.path(HERE, HERE) is None
     assert network.path(HERE, Place("east", "r1", "t2")) == Path(1, 1)
     assert network.tray_bits_per_s == 3200e9
 
 
 def test_a_link_takes_its_figures_from_its_preset() -> None:
-    wire = fabric.link(fabric.link_preset("rdma-400g"))
+    wire = presets.link(presets.link_preset("rdma-400g"))
     assert (wire.bytes_per_s, wire.latency_s, wire.per_block_s, wire.block_size) == (43.5e9, 0.0005, 0.19e-6, 16)
     assert wire.usd_per_byte == 0
 
 
 def test_adapters_share_the_bytes_and_not_the_descriptors() -> None:
-    preset = fabric.link_preset("rdma-400g")
-    one, four = (fabric.link(preset, adapters=n, descriptors_per_block=160, block_size=32) for n in (1, 4))
+    preset = presets.link_preset("rdma-400g")
+    one, four = (presets.link(preset, adapters=n, descriptors_per_block=160, block_size=32) for n in (1, 4))
     assert four.bytes_per_s == 4 * one.bytes_per_s
     assert four.per_block_s == one.per_block_s == pytest.approx(160 * 0.19e-6)
     assert four.block_size == 32
 
 
 def test_a_way_adds_its_switches_and_divides_by_oversubscription() -> None:
-    network = fabric.topology("clos-2-tier-800g", 48)
-    preset = fabric.link_preset("rdma-800g")
-    far = fabric.link(preset, network, network.path(HERE, Place("east", "r2")))
-    near = fabric.link(preset, network, network.path(HERE, HERE))
+    network = presets.topology("clos-2-tier-800g", 48)
+    preset = presets.link_preset("rdma-800g")
+    far = presets.link(preset, network, network.path(HERE, Place("east", "r2")))
+    near = presets.link(preset, network, network.path(HERE, HERE))
     assert far.bytes_per_s == pytest.approx(100e9 / 3)
     assert near.bytes_per_s == preset.bytes_per_s
     assert far.latency_s - near.latency_s == pytest.approx(2 * 0.6e-6)
 
 
 def test_distance_costs_time_and_foreign_wires_cost_money() -> None:
-    wire = fabric.link(fabric.link_preset("wan"), km=1000)
+    wire = presets.link(presets.link_preset("wan"), km=1000)
     assert wire.latency_s == pytest.approx(0.002 + 0.0049)
     assert wire.transfer_usd(2_684_354_560) == pytest.approx(0.0537, abs=5e-5)
 
 
 def test_a_trunk_bounds_what_any_number_of_adapters_can_send() -> None:
-    preset = fabric.link_preset("ai-wan")
-    assert fabric.link(preset, adapters=100).bytes_per_s == pytest.approx(100 * 87e9)
-    assert fabric.link(preset, adapters=1000).bytes_per_s == 37.5e12
+    preset = presets.link_preset("ai-wan")
+    assert presets.link(preset, adapters=100).bytes_per_s == pytest.approx(100 * 87e9)
+    assert presets.link(preset, adapters=1000).bytes_per_s == 37.5e12
 
 
 def test_nvlink_is_slower_than_rdma_when_each_layer_is_posted_apart_and_faster_when_not() -> None:
@@ -147,34 +147,34 @@ def test_nvlink_is_slower_than_rdma_when_each_layer_is_posted_apart_and_faster_w
     kv_bytes, tokens = 2_684_354_560, 8192
 
     def seconds(name: str, descriptors: int) -> float:
-        wire = fabric.link(fabric.link_preset(name), adapters=4, descriptors_per_block=descriptors)
+        wire = presets.link(presets.link_preset(name), adapters=4, descriptors_per_block=descriptors)
         return wire.transfer_s(tokens, kv_bytes)
 
     assert seconds("nvlink-5", 160) > 3 * seconds("rdma-400g", 160)
     assert seconds("nvlink-5", 1) < seconds("rdma-400g", 1) / 3
 
 
-@given(tokens=st.integers(1, 200_000), name=st.sampled_from(fabric.link_presets()), km=st.floats(0, 20_000))
+@given(tokens=st.integers(1, 200_000), name=st.sampled_from(presets.link_presets()), km=st.floats(0, 20_000))
 def test_transfers_take_longer_with_more_tokens_and_more_distance(tokens: int, name: str, km: float) -> None:
-    preset = fabric.link_preset(name)
-    near, far = fabric.link(preset), fabric.link(preset, km=km)
+    preset = presets.link_preset(name)
+    near, far = presets.link(preset), presets.link(preset, km=km)
     assert 0 < near.transfer_s(tokens, tokens * 327_680) <= far.transfer_s(tokens, tokens * 327_680)
     assert near.transfer_s(tokens, tokens * 327_680) < near.transfer_s(tokens + 1, (tokens + 1) * 327_680)
 
 
 def test_optics_are_counted_in_pairs_of_fibres() -> None:
-    assert fabric.optics("fr-800g").pairs(300e12) == 375
-    assert fabric.optics("dwdm-32").pairs(300e12) == 12
-    assert fabric.optics("dwdm-64").pair_bits_per_s == 51.2e12
+    assert presets.optics("fr-800g").pairs(300e12) == 375
+    assert presets.optics("dwdm-32").pairs(300e12) == 12
+    assert presets.optics("dwdm-64").pair_bits_per_s == 51.2e12
     assert Optics(1.0, 3).pairs(3.1) == 2
 
 
 @pytest.mark.parametrize(
     ("find", "message"),
     [
-        (lambda: fabric.link_preset("rdma-40g"), "unknown link preset 'rdma-40g'; did you mean 'rdma-400g'?"),
-        (lambda: fabric.topology("clos"), "unknown topology 'clos'; "),
-        (lambda: fabric.optics("dwdm"), "unknown optics 'dwdm'; did you mean 'dwdm-"),
+        (lambda: presets.link_preset("rdma-40g"), "unknown link preset 'rdma-40g'; did you mean 'rdma-400g'?"),
+        (lambda: presets.topology("clos"), "unknown topology 'clos'; "),
+        (lambda: presets.optics("dwdm"), "unknown optics 'dwdm'; did you mean 'dwdm-"),
     ],
 )
 def test_unknown_names_suggest_the_nearest(find: object, message: str) -> None:
@@ -184,9 +184,9 @@ def test_unknown_names_suggest_the_nearest(find: object, message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize("name", fabric.link_presets())
+@pytest.mark.parametrize("name", presets.link_presets())
 def test_every_link_is_complete_and_sane(name: str) -> None:
-    preset = fabric.link_preset(name)
+    preset = presets.link_preset(name)
     assert 1e9 <= preset.bytes_per_s <= 1.8e12
     assert 0 < preset.per_descriptor_s < 1e-5
     assert 0 < preset.latency_s < 0.01
@@ -195,9 +195,9 @@ def test_every_link_is_complete_and_sane(name: str) -> None:
 
 def test_the_wider_link_of_a_kind_is_faster() -> None:
     for kind in ("nvlink-3 nvlink-4 nvlink-5 nvlink-6", "rdma-100g rdma-200g rdma-400g rdma-800g", "efa-200g efa-400g"):
-        rates = [fabric.link_preset(name).bytes_per_s for name in kind.split()]
+        rates = [presets.link_preset(name).bytes_per_s for name in kind.split()]
         assert rates == sorted(rates)
-    assert {fabric.link_preset(name).reach for name in fabric.link_presets()} == set(Reach)
+    assert {presets.link_preset(name).reach for name in presets.link_presets()} == set(Reach)
 
 
 def test_every_figure_of_the_file_has_a_source() -> None:
@@ -206,4 +206,4 @@ def test_every_figure_of_the_file_has_a_source() -> None:
     figures = [cell for entry in entries for cell in entry.values() if isinstance(cell, dict)]
     assert len(figures) > 60
     assert all(len(figure["source"]) > 5 for figure in figures)
-    assert all(fabric.topology(name).max_gpus for name in fabric.topologies())
+    assert all(presets.topology(name).max_gpus for name in presets.topologies())

@@ -4,9 +4,9 @@ import pytest
 
 from devices.catalog import device, model
 from devices.feasibility import Infeasible, fewest_chips, limits, usable_bytes
-from devices.nature import predictor
+from devices.natures.choice import predictor
 from devices.profile import DeviceProfile, Precision
-from devices.simulated import Sequence, SimulatedWorker
+from devices.simulated.engine import Sequence, SimulatedWorker
 
 LPU, H100, H200, TPU = device("groq-lpu-v1"), device("h100-sxm"), device("h200-sxm"), device("tpu-v6e")
 LLAMA_70B, LLAMA_8B, DEEPSEEK = model("llama-3.1-70b"), model("llama-3.1-8b"), model("deepseek-v3")

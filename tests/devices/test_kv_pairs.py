@@ -6,7 +6,7 @@ import pytest
 
 from devices import catalog
 from devices.catalog import device
-from devices.kv_pairs import Side, State, finding, rows
+from devices.fabric.kv_pairs import Side, State, finding, rows
 from devices.profile import ModelProfile, Precision
 
 LLAMA = catalog.model("llama-3.1-70b")

@@ -1,6 +1,15 @@
 import pytest
 
-from devices.margins import Layer, Markup, gross_margin, margin_of_multiple, margin_of_return, markups, price_usd, sales
+from devices.economics.margins import (
+    Layer,
+    Markup,
+    gross_margin,
+    margin_of_multiple,
+    margin_of_return,
+    markups,
+    price_usd,
+    sales,
+)
 
 
 def test_a_neocloud_that_sells_at_1_90_what_costs_1_23_keeps_35_percent() -> None:

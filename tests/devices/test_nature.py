@@ -8,14 +8,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devices.catalog import device, model
-from devices.fitted import FittedPredictor
-from devices.hbm import HbmPredictor
-from devices.nature import predictor, prior
-from devices.padded import PaddedPredictor, bucket
+from devices.natures.choice import predictor, prior
+from devices.natures.fitted import FittedPredictor
+from devices.natures.hbm import HbmPredictor
+from devices.natures.padded import PaddedPredictor, bucket
+from devices.natures.remote import RemotePredictor
+from devices.natures.sram import SramPredictor
 from devices.profile import Precision
-from devices.remote import RemotePredictor
 from devices.roofline import experts_read, token_s
-from devices.sram import SramPredictor
 from devices.worker import Predictor
 
 LLAMA_70B, LLAMA_8B, DEEPSEEK = model("llama-3.1-70b"), model("llama-3.1-8b"), model("deepseek-v3")

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from devices.nixl import SideChannel
-from devices.vllm_api import Remote
+from devices.simulated.nixl import SideChannel
+from devices.simulated.vllm_api import Remote
 
 
 @asynccontextmanager

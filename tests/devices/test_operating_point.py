@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.catalog import device, model
+from devices.economics.operating_point import Bound, OperatingPoint, Promise, Unkept, Workload, operating_point
 from devices.feasibility import limits
-from devices.nature import predictor
-from devices.operating_point import Bound, OperatingPoint, Promise, Unkept, Workload, operating_point
+from devices.natures.choice import predictor
 from devices.profile import Precision
 from devices.worker import Limits, Predictor
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from devices.catalog import device
-from devices.outage import FailureUnit, outage
+from devices.natures.outage import FailureUnit, outage
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import math
 import pytest
 from simulated_workers import HandClock, OneSecondSteps
 
-from devices.pacer import MAX_BEHIND_TOKENS, Pacer, Stream, WallClock
-from devices.simulated import Sequence, SimulatedWorker, State
-from devices.vllm_metrics import VllmMetrics
+from devices.simulated.engine import Sequence, SimulatedWorker, State
+from devices.simulated.pacer import MAX_BEHIND_TOKENS, Pacer, Stream, WallClock
+from devices.simulated.vllm_metrics import VllmMetrics
 from devices.worker import Limits
 
 

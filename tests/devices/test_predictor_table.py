@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from devices.catalog import device, model
-from devices.composite import CompositePredictor, LayerSplitPredictor
-from devices.hbm import HbmPredictor
-from devices.nature import predictor
-from devices.predictor_table import PredictorTable, Terms, terms
+from devices.natures.choice import predictor
+from devices.natures.composite import CompositePredictor, LayerSplitPredictor
+from devices.natures.hbm import HbmPredictor
+from devices.natures.predictor_table import PredictorTable, Terms, terms
+from devices.natures.remote import RemotePredictor
 from devices.profile import Precision
-from devices.remote import RemotePredictor
 
 GPU = predictor(device("h200-sxm"), model("deepseek-v3"), 8, Precision.FP8, Precision.FP16)
 TPU = predictor(device("tpu-v6e"), model("llama-3.1-70b"), 8, Precision.BF16, Precision.BF16)

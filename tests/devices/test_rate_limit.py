@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.rate_limit import Allowance, RateLimits, Remedy, refusal
+from devices.natures.rate_limit import Allowance, RateLimits, Remedy, refusal
 
 LIMITS = RateLimits(requests_per_min=30, tokens_per_min=6000)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from devices import remote
-from devices.remote import Quantiles, RemotePredictor
+from devices.natures import remote
+from devices.natures.remote import Quantiles, RemotePredictor
 
 
 def test_groq_answers_as_fast_as_llmperf_measured() -> None:

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from devices.catalog import device
-from devices.cost_figures import allin_kw, capex_usd, figures, owned_chip, site
-from devices.economics import chip_hour_usd
+from devices.economics.chip_hour import chip_hour_usd
+from devices.economics.cost_figures import allin_kw, capex_usd, figures, owned_chip, site
+from devices.economics.rents import RentKind, relative_performance, rent
 from devices.profile import DeviceProfile
-from devices.rents import RentKind, relative_performance, rent
 
 H200 = device("h200-sxm")
 

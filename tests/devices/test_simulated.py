@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from devices.simulated import DoesNotFit, Sequence, SimulatedWorker, State, Step
+from devices.simulated.engine import DoesNotFit, Sequence, SimulatedWorker, State, Step
 from devices.worker import Limits
 
 

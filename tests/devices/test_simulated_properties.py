@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.simulated import Sequence, SimulatedWorker, State, Step
+from devices.simulated.engine import Sequence, SimulatedWorker, State, Step
 from devices.worker import Limits
 
 TICK = 1 / 1024

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from devices.catalog import device, model
-from devices.nature import predictor
+from devices.natures.choice import predictor
+from devices.natures.tier import PLACED_SHARE, Tier
 from devices.profile import DeviceProfile, Nature, Precision
-from devices.tier import PLACED_SHARE, Tier
 
 MAIA, LLAMA = device("maia-200"), model("llama-3.1-8b")
 TOKEN_BYTES = LLAMA.kv_bytes(1, Precision.FP16)

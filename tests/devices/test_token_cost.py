@@ -1,9 +1,9 @@
 import pytest
 
-from devices.api_price import Rates
-from devices.margins import Layer, Markup
-from devices.operating_point import Bound, OperatingPoint, Workload
-from devices.token_cost import TokenCost, layer_prices, profit_usd, token_energy, token_usd
+from devices.economics.margins import Layer, Markup
+from devices.economics.operating_point import Bound, OperatingPoint, Workload
+from devices.economics.token_cost import TokenCost, layer_prices, profit_usd, token_energy, token_usd
+from devices.prices.api_price import Rates
 
 POINT = OperatingPoint(
     batch=10,

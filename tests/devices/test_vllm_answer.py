@@ -5,9 +5,9 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from devices.token_text import text, token
-from devices.vllm_answer import Answer
-from devices.vllm_api import Ask
+from devices.simulated.token_text import text, token
+from devices.simulated.vllm_answer import Answer
+from devices.simulated.vllm_api import Ask
 
 AWKWARD = 'mo"del @tokenyard word@ \\'
 

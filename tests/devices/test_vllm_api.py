@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from devices.vllm_api import ApiError, Ask, Remote, parse
+from devices.simulated.vllm_api import ApiError, Ask, Remote, parse
 
 HELD = {
     "do_remote_prefill": True,

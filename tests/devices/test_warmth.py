@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from devices.catalog import device
-from devices.warmth import Warmth
+from devices.natures.warmth import Warmth
 
 TPU = replace(device("tpu-v6e"), batch_buckets=(8, 16), length_buckets=(128, 512), compile_s=40.0)
 COLD = Warmth.cold(TPU)

@@ -1,6 +1,6 @@
 import pytest
 
-from devices.week_hours import WeekHours
+from devices.prices.week_hours import WeekHours
 
 SATURDAY, SUNDAY = 6, 7
 

@@ -2,8 +2,8 @@ import pytest
 
 from devices.catalog import device, model
 from devices.feasibility import limits
+from devices.natures.remote import RemotePredictor
 from devices.profile import Precision
-from devices.remote import RemotePredictor
 from devices.worker import ApiPrice, Billing, BillingKind, Limits, Link, Phase, Pool, Worker
 
 BOTH = frozenset(Phase)

@@ -16,13 +16,13 @@ import pytest
 from devices.catalog import UnknownId
 from devices.feasibility import Infeasible
 from devices.profile import Precision
+from devices.simulated.worker_server import WorkerOptions, build_worker
 from devices.worker import Link
-from devices.worker_server import WorkerOptions, build_worker
 
 RUN = """
 import sys
 from devices.worker import Link
-from devices.worker_server import WorkerOptions, serve_worker
+from devices.simulated.worker_server import WorkerOptions, serve_worker
 name, pool = sys.argv[1:]
 links = {"gpu": Link(50e9, 0.0005)}
 told = WorkerOptions(

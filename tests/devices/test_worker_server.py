@@ -12,7 +12,7 @@ import orjson
 import pytest
 from simulated_workers import CHAT, COMPLETIONS, PROMPT, Running, data_of, simulated, until
 
-from devices.worker_server import WorkerServer
+from devices.simulated.worker_server import WorkerServer
 
 HELLO = [{"role": "user", "content": PROMPT}]
 

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from simulated_workers import CHAT, COMPLETIONS, PROMPT, HandClock, Running, data_of, simulated, until
 
-from devices.simulated import State
+from devices.simulated.engine import State
 from devices.worker import Link
 
 PREFILL_LEG = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.fit_file import from_yaml
+from devices.fits.fit_file import from_yaml
 from loadgen.cli import main
 
 DATA = Path(__file__).parents[1] / "devices" / "data"

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from devices.pacer import WallClock
+from devices.simulated.pacer import WallClock
+from devices.simulated.worker_server import WorkerIdentity, WorkerServer
 from devices.worker import Limits
-from devices.worker_server import WorkerIdentity, WorkerServer
 from loadgen.cli import main
 from loadgen.finding import Finding
 from loadgen.loadtest import Target

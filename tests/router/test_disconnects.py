@@ -11,7 +11,7 @@ import pytest
 from builders import BOTH, DECODE, PREFILL, SteadyPredictor, pool
 from gateways import Served, at_rest, serving, until
 
-from devices.simulated_server import WorkerIdentity, WorkerServer
+from devices.simulated.server import WorkerIdentity, WorkerServer
 from devices.worker import Limits, Link, Phase, Worker
 from policies.api import FleetView, Placement, Request, draw
 from router.ledger import Entry, Outcome

@@ -11,7 +11,7 @@ import pytest
 from builders import BOTH, DECODE, PREFILL, SteadyPredictor, fleet, pool
 from gateways import COMPLETIONS, HELLO, Pairs, at_rest, content_of, data_of, serving, until
 
-from devices.simulated_server import WorkerIdentity, WorkerServer
+from devices.simulated.server import WorkerIdentity, WorkerServer
 from devices.worker import Limits, Link, Phase, Worker
 from policies.least_load import LeastLoad
 from router.journal import replay

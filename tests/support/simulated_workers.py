@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import aiohttp
 import orjson
 
+from devices.simulated.worker_server import WorkerIdentity, WorkerServer
 from devices.worker import Limits, Link
-from devices.worker_server import WorkerIdentity, WorkerServer
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"

@@ -9,7 +9,7 @@ import pytest
 from devices.catalog import device, device_ids, model
 from devices.feasibility import Infeasible, limits
 from devices.formats import checkpoint_problem
-from devices.nature import predictor
+from devices.natures.choice import predictor
 from devices.profile import DeviceProfile, Precision, Status
 from router.config import ConfigError, load
 from seed_checks.key import Checks, near

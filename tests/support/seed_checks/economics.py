@@ -6,9 +6,8 @@ from functools import partial
 from itertools import pairwise
 
 from devices.catalog import device, model
-from devices.cheapest import Offer, cheapest
-from devices.cost_figures import capex_usd, exchange, figures, owned_chip, site
-from devices.economics import (
+from devices.economics.cheapest import Offer, cheapest
+from devices.economics.chip_hour import (
     OwnedChip,
     Site,
     chip_hour,
@@ -17,11 +16,21 @@ from devices.economics import (
     implied_allin_kw,
     tokens_per_s,
 )
-from devices.margins import Layer, Markup, gross_margin, margin_of_multiple, margin_of_return, markups, price_usd, sales
-from devices.nature import predictor
-from devices.operating_point import Promise, Workload
+from devices.economics.cost_figures import capex_usd, exchange, figures, owned_chip, site
+from devices.economics.margins import (
+    Layer,
+    Markup,
+    gross_margin,
+    margin_of_multiple,
+    margin_of_return,
+    markups,
+    price_usd,
+    sales,
+)
+from devices.economics.operating_point import Promise, Workload
+from devices.economics.rents import RentKind, relative_performance, rent
+from devices.natures.choice import predictor
 from devices.profile import Precision
-from devices.rents import RentKind, relative_performance, rent
 from seed_checks.key import Checks, near
 
 LLAMA = model("llama-3.1-70b")

@@ -2,12 +2,12 @@
 
 from functools import partial
 
-from devices import fabric
 from devices.catalog import device, model
-from devices.outage import FailureUnit, outage
+from devices.fabric import presets
+from devices.fabric.topology import Place
+from devices.natures.outage import FailureUnit, outage
 from devices.packaged import read
 from devices.profile import Precision
-from devices.topology import Place
 from seed_checks.key import Checks, near
 
 RAILS = "rail-only-2-tier-100g"
@@ -15,61 +15,61 @@ PLANES = "multi-plane-2-tier-100g"
 
 
 def sites_are_300_tbit_apart_and_a_transfer_has_seconds_and_dollars() -> None:
-    trunk = fabric.link_preset("ai-wan")
+    trunk = presets.link_preset("ai-wan")
     near((trunk.shared_bytes_per_s or 0) * 8, 300e12, 0)
     kv_bytes = model("llama-3.1-70b").kv_bytes(8192, Precision.FP16)
-    own, rented = fabric.link(trunk, adapters=4, km=1000), fabric.link(fabric.link_preset("wan"), km=1000)
+    own, rented = presets.link(trunk, adapters=4, km=1000), presets.link(presets.link_preset("wan"), km=1000)
     assert 0 < own.transfer_s(8192, kv_bytes) < rented.transfer_s(8192, kv_bytes)
     assert own.transfer_usd(kv_bytes) == 0
     near(rented.transfer_usd(kv_bytes), 0.0537)
 
 
 def holds(name: str, gpus: int) -> None:
-    assert fabric.topology(name).max_gpus == gpus
+    assert presets.topology(name).max_gpus == gpus
 
 
 def gpus_per_switch(name: str, gpus: float) -> None:
-    assert round(fabric.topology(name).gpus_per_switch, 1) == gpus
+    assert round(presets.topology(name).gpus_per_switch, 1) == gpus
 
 
 def rails_hold_so_many_and_trays_have_no_inner_path() -> None:
     holds(RAILS, 524_288)
     tray = Place("a", "r", "t")
-    assert fabric.topology(RAILS).path(tray, tray) is None
-    assert fabric.topology(PLANES).path(tray, tray) is not None
+    assert presets.topology(RAILS).path(tray, tray) is None
+    assert presets.topology(PLANES).path(tray, tray) is not None
 
 
 def a_tray_sends_3200_gbit() -> None:
-    near(fabric.topology(RAILS).tray_bits_per_s, 3200e9, 0)
+    near(presets.topology(RAILS).tray_bits_per_s, 3200e9, 0)
 
 
 def there_are_32_planes() -> None:
-    assert fabric.topology(RAILS).planes * fabric.topology(RAILS).rails == 32
+    assert presets.topology(RAILS).planes * presets.topology(RAILS).rails == 32
 
 
 def rails_take_24576_switches() -> None:
-    assert fabric.topology(RAILS).switches == 24_576
+    assert presets.topology(RAILS).switches == 24_576
 
 
 def rails_hold_four_times_the_gpus() -> None:
-    assert fabric.topology(RAILS).max_gpus == 4 * fabric.topology(PLANES).max_gpus
+    assert presets.topology(RAILS).max_gpus == 4 * presets.topology(PLANES).max_gpus
 
 
 def a_fibre_pair_carries_terabits_and_not_petabits() -> None:
-    near(fabric.optics("dwdm-64").pair_bits_per_s, 51.2e12, 0)
+    near(presets.optics("dwdm-64").pair_bits_per_s, 51.2e12, 0)
     recorded = read("fabric.yaml")["optics"]["dwdm-64"]["channels"]["source"]
     assert "51.2 Tb/s" in recorded
     assert "51.2 Pb/s" in recorded
 
 
 def pairs_for_300_tbit(optics: str, pairs: int) -> None:
-    assert fabric.optics(optics).pairs(300e12) == pairs
+    assert presets.optics(optics).pairs(300e12) == pairs
 
 
 def a_gpu_has_800_gbit() -> None:
     assert device("b300-sxm").scaleout_bytes_per_s == 100e9
-    assert fabric.topology(PLANES).adapter_bits_per_s == 800e9
-    assert fabric.link_preset("rdma-800g").bytes_per_s <= 100e9
+    assert presets.topology(PLANES).adapter_bits_per_s == 800e9
+    assert presets.link_preset("rdma-800g").bytes_per_s <= 100e9
 
 
 def a_tpu_slice_fails_whole_and_is_back_in_milliseconds() -> None:

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from devices.catalog import device, model
-from devices.cost_figures import allin_kw
+from devices.economics.cost_figures import allin_kw
+from devices.economics.operating_point import OperatingPoint, Promise, Workload, operating_point
+from devices.economics.token_cost import token_energy
 from devices.feasibility import limits
-from devices.nature import predictor
-from devices.operating_point import OperatingPoint, Promise, Workload, operating_point
+from devices.natures.choice import predictor
 from devices.profile import DeviceProfile, Precision
-from devices.token_cost import token_energy
 from devices.worker import Predictor
 from seed_checks.key import Checks
 
