@@ -10,7 +10,7 @@ from devices.prices.api_price import ApiPrice
 from devices.prices.billing import Billing, BillingKind
 from devices.profile import DeviceProfile, ModelProfile, Precision
 
-__all__ = ["ApiPrice", "Billing", "BillingKind", "Limits", "Link", "Phase", "Pool", "Predictor", "Worker"]
+__all__ = ["ApiPrice", "Billing", "BillingKind", "DecodeLine", "Limits", "Link", "Phase", "Pool", "Predictor", "Worker"]
 
 
 class Phase(Enum):
@@ -18,6 +18,11 @@ class Phase(Enum):
 
     PREFILL = "prefill"
     DECODE = "decode"
+
+
+DecodeLine = tuple[float, float, float]
+"""A decode iteration at some number of KV tokens: its seconds, the seconds each further KV token adds, and up to how
+many KV tokens that holds (infinite without a knee ahead)."""
 
 
 class Predictor(Protocol):
@@ -29,6 +34,10 @@ class Predictor(Protocol):
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         """Seconds of one decode iteration of `sequences` sequences that hold `kv_tokens` tokens together."""
+        ...
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> DecodeLine:
+        """That iteration, and how it grows from there: what lets a simulation take many iterations in one step."""
         ...
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from devices.natures.bounds import Bounds, attention
+from devices.natures.decode_line import decode_line
 from devices.profile import DeviceProfile, ModelProfile, Part, Precision, Role
 from devices.roofline import ACTIVATION_BYTES, chunked_s
-from devices.worker import Predictor
+from devices.worker import DecodeLine, Predictor
 
 
 class Decoder(Protocol):
     """The part of a composite device that decodes."""
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float: ...
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> DecodeLine: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,9 @@ class CompositePredictor:
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         return self.decode.decode_step_s(sequences, kv_tokens)
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> DecodeLine:
+        return self.decode.decode_line(sequences, kv_tokens)
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         prefill_s = 0.0
@@ -89,6 +95,10 @@ class LayerSplitPredictor:
         if self.bounds is not None:
             seconds += self.bounds.read_s(sequences, kv_tokens)
         return seconds + self.crossing_s + self.crossing_sequence_s * sequences
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> DecodeLine:
+        seconds = self.decode_step_s(sequences, kv_tokens)
+        return decode_line(seconds, self.kv_s, sequences, kv_tokens, self.bounds)
 
 
 def part_for(device: DeviceProfile, role: Role) -> Part:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from devices.natures.bounds import Bounds, attention
+from devices.natures.decode_line import decode_line
 from devices.profile import DeviceProfile, ModelProfile, Precision
 from devices.roofline import chunked_s, experts_read, overhead_s, read_s, sequence_s, token_s
+from devices.worker import DecodeLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,10 @@ class CpuPredictor:
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         return self.step_s(sequences, kv_tokens, [])
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> DecodeLine:
+        seconds = self.decode_step_s(sequences, kv_tokens)
+        return decode_line(seconds, self.kv_s, sequences, kv_tokens, self.bounds)
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         tokens, attention_s = decodes, self.kv_s * kv_tokens

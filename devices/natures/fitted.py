@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -12,6 +13,7 @@ from devices.fits.measurements import Setup, Split
 from devices.fits.terms import BULK_TOKENS, FIXED_S, Shape
 from devices.profile import DeviceProfile, ModelProfile, Precision
 from devices.roofline import read_s
+from devices.worker import DecodeLine
 
 UNKNOWN_ERROR = 1.0
 """Where a device was measured with one model only, so that nothing could be left out."""
@@ -120,6 +122,12 @@ class FittedPredictor:
             most = sequences * self.bound_tokens
             seconds += self.bounded_s * (kv_tokens if kv_tokens < most else most)
         return seconds
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> DecodeLine:
+        seconds, most = self.decode_step_s(sequences, kv_tokens), sequences * self.bound_tokens
+        if self.bounded_s and kv_tokens < most:
+            return seconds, self.kv_s + self.bounded_s, most
+        return seconds, self.kv_s, math.inf
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         if not chunks:

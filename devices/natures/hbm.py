@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from devices.natures.bounds import Bounds, attention
+from devices.natures.decode_line import decode_line
 from devices.natures.tier import Tier
 from devices.profile import DeviceProfile, ModelProfile, Precision
 from devices.roofline import cache_reads, chunked_s, experts_read, kv_copies, overhead_s, read_s, sequence_s, token_s
+from devices.worker import DecodeLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,10 @@ class HbmPredictor:
         if self.tier is not None:
             seconds -= self.tier.saved_s(kv_tokens)
         return seconds
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> DecodeLine:
+        seconds = self.decode_step_s(sequences, kv_tokens)
+        return decode_line(seconds, self.kv_s, sequences, kv_tokens, self.bounds, self.tier)
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         tokens, pairs = decodes, 0.0

@@ -6,9 +6,11 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from devices.natures.bounds import Bounds, attention
+from devices.natures.decode_line import decode_line
 from devices.natures.tier import Tier
 from devices.profile import DeviceProfile, ModelProfile, Precision
 from devices.roofline import cache_reads, chunked_s, kv_copies, overhead_s, read_s, sequence_s, token_s
+from devices.worker import DecodeLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,10 @@ class PaddedPredictor:
         if self.tier is not None:
             seconds -= self.tier.saved_s(kv_tokens)
         return seconds
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> DecodeLine:
+        seconds = self.decode_step_s(sequences, kv_tokens)
+        return decode_line(seconds, self.kv_s, sequences, kv_tokens, self.bounds, self.tier)
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         batch = bucket(decodes, self.batches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from devices.natures.rate_limit import RateLimits
 from devices.packaged import read
+from devices.worker import DecodeLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ class RemotePredictor:
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         return self.tpot_s * self._crowding(sequences)
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> DecodeLine:
+        return self.decode_step_s(sequences, kv_tokens), 0.0, math.inf
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         crowding = self._crowding(decodes + len(chunks))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from devices.natures.bounds import Bounds, attention
+from devices.natures.decode_line import decode_line
 from devices.profile import DeviceProfile, ModelProfile, Precision
 from devices.roofline import chunked_s, overhead_s, read_s
+from devices.worker import DecodeLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,10 @@ class SramPredictor:
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         seconds = self._passes_s(sequences) + self.kv_s * kv_tokens
         return seconds if self.bounds is None else seconds + self.bounds.read_s(sequences, kv_tokens)
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> DecodeLine:
+        seconds = self.decode_step_s(sequences, kv_tokens)
+        return decode_line(seconds, self.kv_s, sequences, kv_tokens, self.bounds)
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         tokens, held = decodes, kv_tokens

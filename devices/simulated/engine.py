@@ -1,52 +1,80 @@
-"""One engine worker in model time: continuous batching, chunked prefill, a KV limit, leases on handed-over KV.
+"""One engine worker in model time: continuous batching, chunked prefill, paged KV, preemption, prefix cache, leases.
 
 Pure: the caller passes the time, and the result does not depend on how often it asks. An iteration computes one token
-of every decoding sequence and fills the rest of the token budget with prompt chunks, first come first served. A worker
-reserves the KV of prompt and output when it admits a sequence, so nothing is ever preempted.
+of every decoding sequence and fills the rest of the token budget with prompt chunks, first come first served. KV grows
+by the block; when none is left, the sequence that entered last is preempted and will be computed again, as in vLLM.
+
+Between changes of the batch nothing is stepped: iterations of one composition grow by the same seconds each, so a whole
+stretch of them is two multiplications, and it ends where something changes: a sequence finishes, KV runs out, a knee of
+the predictor is reached, or a caller brings news. Ending a stretch early is always right, only slower.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from bisect import insort
 from collections import OrderedDict
 
+from devices.simulated.kv_blocks import KvBlocks
 from devices.simulated.sequence import DoesNotFit, Sequence, State, Step
+from devices.simulated.stretch import Stretch
 from devices.worker import Limits, Predictor
 
 __all__ = ["DoesNotFit", "Sequence", "SimulatedWorker", "State", "Step"]
 
+PREFIX_TOKENS = 512
+"""Prompt tokens behind one prefix id, as in Mooncake's traces."""
+
 
 class SimulatedWorker:
-    """With `list_decoded=False`, `Step.decoded` stays empty and an iteration costs the same at any batch."""
+    """Takes many iterations in one step with `skip`; lists the sequences that made a token with `list_decoded`.
+
+    Attributes:
+        limits: where `hard_slots`, KV of prompt and output is reserved on admission, and there is no prefix cache.
+        submitted: sequences accepted; each ends in exactly one of `finished` and `aborted`.
+        lease_expired: pinned KV dropped because nobody renewed or released it.
+        preemptions: how often a sequence lost its KV and went back to the queue.
+    """
 
     def __init__(
-        self, predictor: Predictor, limits: Limits, *, lease_s: float = 30.0, list_decoded: bool = True
+        self,
+        predictor: Predictor,
+        limits: Limits,
+        *,
+        lease_s: float = 30.0,
+        skip: bool = True,
+        list_decoded: bool = False,
+        prefix_tokens: int = PREFIX_TOKENS,
     ) -> None:
         self.limits = limits
         self.lease_s = lease_s
+        self.submitted = self.finished = self.aborted = self.lease_expired = self.preemptions = 0
         self._predictor = predictor
-        self._list_decoded = list_decoded
+        self._skip, self._list_decoded = skip, list_decoded
+        self._prefix_tokens = prefix_tokens
         self._now = -math.inf
         self._out: list[Step] = []
         self._queue: OrderedDict[str, Sequence] = OrderedDict()
-        self._admitted: dict[str, Sequence] = {}
-        self._transfers: list[Sequence] = []  # soonest first
-        self._ready: list[Sequence] = []
+        self._legs: dict[str, Sequence] = {}  # admitted decode legs that do not decode yet
+        self._transfers: list[tuple[float, int, Sequence]] = []  # those whose KV is on its way, soonest first
+        self._ready: list[Sequence] = []  # those whose KV is here
+        self._running: dict[str, Sequence] = {}  # prefilling and decoding, in the order they entered
         self._partial: Sequence | None = None  # in greedy order at most one prompt is left half done
-        self._decoding: dict[str, Sequence] = {}
-        self._finishing: dict[int, list[Sequence]] = {}  # by the iteration that produces the last token
+        self._due: list[tuple[int, int, Sequence]] = []  # (iteration, order): last tokens and marks; some are stale
         self._pinned: OrderedDict[str, Sequence] = OrderedDict()  # lease that ends first, first
-        self._steps = 0
-        self._context = 0  # tokens held by decoding sequences
-        self._kv = self._pinned_kv = 0
-        self._submitted = self._finished = self._aborted = self._lease_expired = 0
+        self._orders = 0
+        self._kv = KvBlocks(limits, prefix_tokens)
+        self._stretch = Stretch()
+        self._end_s = math.inf
         self._idle()
+
+    # what others may read
 
     @property
     def running(self) -> int:
         """Sequences that prefill or decode."""
-        return len(self._admitted) - len(self._transfers)
+        return len(self._running) + len(self._ready)
 
     @property
     def transferring(self) -> int:
@@ -59,63 +87,61 @@ class SimulatedWorker:
         return len(self._queue)
 
     @property
+    def decoding(self) -> int:
+        """Sequences that make a token in every iteration."""
+        return self._kv.batch
+
+    @property
     def kv_tokens(self) -> int:
-        """Tokens of KV reserved, pinned ones included."""
-        return self._kv
+        """Tokens of KV held at the end of the last iteration, in whole blocks, pinned ones included."""
+        done = self._stretch.ended_by(self._now) if self._end_s < math.inf else 0
+        return self._kv.used(done) * self.limits.block_size
 
     @property
     def pinned_tokens(self) -> int:
         """Tokens of KV that finished prefill legs hold for a decode worker."""
-        return self._pinned_kv
-
-    @property
-    def submitted(self) -> int:
-        """Sequences accepted; each ends in exactly one of `finished` and `aborted`."""
-        return self._submitted
-
-    @property
-    def finished(self) -> int:
-        """Sequences that produced their last token."""
-        return self._finished
-
-    @property
-    def aborted(self) -> int:
-        """Sequences ended by `abort`."""
-        return self._aborted
-
-    @property
-    def lease_expired(self) -> int:
-        """Pinned KV dropped because nobody renewed or released it."""
-        return self._lease_expired
+        return self._kv.pinned * self.limits.block_size
 
     @property
     def next_event_s(self) -> float:
-        """When something changes by itself: an iteration, a transfer or a lease ends. `math.inf` when idle."""
+        """When something changes by itself: iterations, a transfer or a lease end. `math.inf` when idle."""
         at = self._end_s
-        if self._transfers:
-            at = min(at, _arrival_s(self._transfers[0]))
+        if self._transfers and self._transfers[0][0] < at:
+            at = self._transfers[0][0]
         if self._pinned:
             at = min(at, next(iter(self._pinned.values())).lease_end_s)
         return at
 
+    # what callers do
+
     def submit(self, sequence: Sequence, now: float) -> None:
         """Queue a sequence; raises `DoesNotFit` for one that never could run, `ValueError` for a malformed one."""
-        self._check(sequence)
         self._run(now)
-        self._submitted += 1
+        self._check(sequence)
+        self.submitted += 1
         sequence.submitted_s = now
         self._queue[sequence.id] = sequence
-        self._settle(now)
+        if self._end_s == math.inf:
+            self._begin(now)
+        elif self._stretch.start_s == now:
+            self._join(now)
+        elif len(self._queue) == 1 and len(self._running) + len(self._legs) < self.limits.max_seqs:
+            if self._close(now):
+                self._begin(now)
+            else:
+                self._cut(now)
 
     def abort(self, sequence_id: str, now: float) -> bool:
         """End a sequence in any state and free all it holds; False if it has ended already or was never here."""
         self._run(now)
-        sequence = self._admitted.get(sequence_id) or self._queue.get(sequence_id)
+        sequence = self._found(sequence_id)
         if sequence is None:
             return False
+        if sequence.state is not State.WAITING:
+            self._isolate(now)
         self._withdraw(sequence)
         sequence.state, sequence.ended_s = State.ABORTED, now
-        self._aborted += 1
+        self.aborted += 1
         self._settle(now)
         return True
 
@@ -124,7 +150,9 @@ class SimulatedWorker:
         self._run(now)
         if sequence_id not in self._pinned:
             return False
-        self._unpin(sequence_id)
+        if self._close(now):
+            self._begin(now)
+        self._unpin(sequence_id, now)
         self._settle(now)
         return True
 
@@ -137,25 +165,21 @@ class SimulatedWorker:
             self._pinned.move_to_end(sequence_id)
         return sequence
 
+    def mark(self, sequence: Sequence, tokens: int, now: float) -> None:
+        """Tell when the sequence has made so many tokens, more than it has now; each sequence has one such mark."""
+        self._run(now)
+        sequence.mark_tokens = tokens
+        if sequence.state is State.DECODE:
+            self._mark(sequence)
+            self._shorten(now)
+
     def advance(self, now: float) -> list[Step]:
-        """Every iteration that ended at or before `now` and was not returned yet, in order."""
+        """Stretches that ended at or before `now` and were not returned yet, in order."""
         self._run(now)
         steps, self._out = self._out, []
         return steps
 
-    def _check(self, sequence: Sequence) -> None:
-        limits, tokens = self.limits, sequence.prompt_tokens + sequence.output_tokens
-        if sequence.prompt_tokens < 1 or sequence.output_tokens < 1 or sequence.cached_tokens < 0:
-            raise ValueError(f"sequence {sequence.id}: needs at least one prompt token and one output token")
-        if sequence.id in self._queue or sequence.id in self._admitted or sequence.id in self._pinned:
-            raise ValueError(f"sequence {sequence.id} is already on this worker")
-        sequence.kv_tokens = -(-tokens // limits.block_size) * limits.block_size
-        if tokens > limits.max_context_tokens or sequence.kv_tokens > limits.kv_tokens:
-            raise DoesNotFit(
-                f"sequence {sequence.id}: {sequence.prompt_tokens} prompt + {sequence.output_tokens} output tokens "
-                f"exceed the context of {limits.max_context_tokens} or the KV cache of {limits.kv_tokens} tokens"
-            )
-        sequence.prefill_left = max(sequence.prompt_tokens - sequence.cached_tokens, 1)
+    # time
 
     def _run(self, now: float) -> None:
         if now < self._now:
@@ -163,151 +187,410 @@ class SimulatedWorker:
         self._now = now
         while (at := self.next_event_s) <= now:
             if self._end_s <= at:
-                self._end_iteration()
-            while self._transfers and _arrival_s(self._transfers[0]) <= at:
-                arrived = self._transfers.pop(0)
+                self._end()
+            else:
+                self._close(at)
+            while self._transfers and self._transfers[0][0] <= at:
+                arrived = self._transfers.pop(0)[2]
                 arrived.state = State.READY
                 self._ready.append(arrived)
             while self._pinned and (oldest := next(iter(self._pinned.values()))).lease_end_s <= at:
-                self._unpin(oldest.id)
-                self._lease_expired += 1
+                self._unpin(oldest.id, at)
+                self.lease_expired += 1
             self._settle(at)
 
     def _settle(self, at: float) -> None:
-        """Use what has just become free: start an iteration, or add to the one that starts at this very instant."""
+        """Use what has just become free, or has just arrived: now if idle, else when the iteration under way ends."""
         if self._end_s == math.inf:
-            self._begin_iteration(at)
+            self._begin(at)
+        elif self._queue or self._ready:
+            self._cut(at)
+
+    def _cut(self, at: float) -> None:
+        """End the stretch with the iteration under way at `at`."""
+        done = self._stretch.ended_by(at)
+        if done + 1 < self._stretch.iterations:
+            self._end_s = self._stretch.cut(done + 1)
+
+    def _close(self, at: float) -> bool:
+        """End the stretch here if one of its iterations ends at this very instant."""
+        if self._end_s == math.inf:
+            return False
+        done = self._stretch.ended_by(at)
+        if not done or self._stretch.end_of(done) != at:
+            return False
+        self._end_s = self._stretch.cut(done)
+        self._end()
+        return True
+
+    def _isolate(self, at: float) -> None:
+        """Before something leaves in mid-iteration: book what has ended, so that only that iteration is left."""
+        if self._end_s == math.inf:
             return
-        if at > self._start_s:
-            self._budget = 0  # the iteration is under way; only decode legs, which need no compute yet, may enter
-        chunks = len(self._chunks)
-        self._admit(at)
-        if len(self._chunks) > chunks:
-            self._time()
+        done = self._stretch.ended_by(at)
+        self._kv.make_room(done + 1)
+        if done and self._stretch.iterations > 1:
+            self._kv.book(done)
+            self._tell(done)
+            self._stretch.behead(done)
+        self._end_s = self._stretch.cut(1)
+
+    def _shorten(self, at: float) -> None:
+        """A mark was set: the stretch must not run past it."""
+        if self._due and self._end_s < math.inf:
+            left = self._due[0][0] - self._kv.steps
+            if left < self._stretch.iterations:
+                self._end_s = self._stretch.cut(max(left, self._stretch.ended_by(at) + 1))
+
+    # an iteration begins
 
     def _idle(self) -> None:
-        self._start_s, self._end_s = math.inf, math.inf
-        self._budget = self._batch = self._batch_context = 0
+        self._end_s = math.inf
         self._joined: list[Sequence] = []
         self._chunks: list[Sequence] = []
         self._sizes: list[tuple[int, int]] = []
+        self._budget = 0
+        self._preempted = False
+        self._blocked_hits = False
 
-    def _begin_iteration(self, at: float) -> None:
-        self._start_s = at
-        self._joined, self._ready = self._ready, []
-        for sequence in self._joined:
-            self._decode(sequence, self._steps)
-        self._batch, self._batch_context = len(self._decoding), self._context
-        self._chunks, self._sizes = [], []
-        self._budget = self.limits.max_batched_tokens - self._batch
+    def _begin(self, at: float) -> None:
+        self._stretch.start_s = at
+        if self._ready:
+            self._joined, self._ready = self._ready, []
+            for sequence in self._joined:
+                del self._legs[sequence.id]
+                self._enter(sequence)
+                self._decode(sequence, sequence.prompt_tokens - 1)
+        if self._kv.short():
+            self._find_room()
+        self._kv.make_room(1)
+        self._budget = self.limits.max_batched_tokens - self._kv.batch
         if self._partial is not None:
-            self._prefill(self._partial)
-        self._admit(at)
-        self._time()
+            self._go_on(self._partial)
+        if self._preempted and not (self._kv.batch or self._sizes):
+            self._preempted = False  # nobody is left to run: waiting for the next iteration would be for ever
+        if self._queue and not self._preempted:
+            self._admit(at)
+        self._plan()
 
-    def _time(self) -> None:
-        if self._batch or self._sizes:
-            self._end_s = self._start_s + self._predictor.step_s(self._batch, self._batch_context, self._sizes)
+    def _join(self, at: float) -> None:
+        """An iteration began at this very instant: more may enter, as long as its budget lasts."""
+        if self._preempted:
+            return
+        entered, chunks = self._orders, len(self._sizes)
+        self._admit(at)
+        if len(self._sizes) > chunks:
+            self._plan()
+        elif self._orders > entered:
+            self._end_s = self._stretch.cut(self._kv.iterations_with_room(self._stretch.iterations, self._blocked_hits))
+
+    def _plan(self) -> None:
+        """How long the iteration takes, and how many alike can follow."""
+        batch, context = self._kv.batch, self._kv.context
+        stretch = self._stretch
+        if self._sizes:
+            gap_s = self._predictor.step_s(batch, context + batch, self._sizes)
+            self._end_s = stretch.set(gap_s, 0.0, 1)
+        elif batch:
+            gap_s, slope_s, until = self._predictor.decode_line(batch, context + batch)
+            self._end_s = stretch.set(gap_s, slope_s * batch, self._iterations(until))
+        else:
+            self._idle()
+
+    def _iterations(self, until: float) -> int:
+        """Iterations until the composition may change or the line has a knee."""
+        due = self._due
+        while True:
+            step, order, sequence = due[0]
+            if (
+                sequence.order == order
+                and sequence.state is State.DECODE
+                and (step == sequence.finish_step or step == sequence.mark_step)
+            ):
+                break
+            heapq.heappop(due)
+        if not self._skip or self._joined or self._preempted:
+            return 1
+        iterations, batch = step - self._kv.steps, self._kv.batch
+        if until < math.inf:
+            iterations = min(iterations, int((until - self._kv.context - batch) // batch) + 1)
+        # While the head of the queue waits for room, a cached prefix of it that is evicted may let it in.
+        return self._kv.iterations_with_room(max(iterations, 1), self._blocked_hits)
+
+    # KV runs out
+
+    def _find_room(self) -> None:
+        """Not every decode finds a block: those who entered last are preempted until the others do."""
+        taken = 0
+        for sequence in list(self._running.values()):
+            if sequence.state is not State.DECODE or not self._kv.needs_block(sequence):
+                continue
+            while sequence.state is State.DECODE and not self._kv.fits_after(taken):
+                self._preempt(next(reversed(self._running.values())))
+            if sequence.state is State.DECODE:
+                taken += 1
+                self._kv.taken(taken)
+
+    def _preempt(self, sequence: Sequence) -> None:
+        """All its KV is lost; it goes back to the front of the queue and keeps what it has written."""
+        if sequence.state is State.DECODE:
+            sequence.made = sequence.token_base + self._kv.steps
+            sequence.last_s = self._stretch.start_s
+        self._withdraw(sequence)
+        sequence.state, sequence.transfer_s = State.WAITING, None
+        sequence.goal = sequence.prompt_tokens + sequence.made
+        self._queue[sequence.id] = sequence
+        self._queue.move_to_end(sequence.id, last=False)
+        self.preemptions += 1
+        self._preempted = True
+
+    # prompts
+
+    def _go_on(self, sequence: Sequence) -> None:
+        """The half-done prompt: what is left of the budget, if blocks are left too."""
+        size = min(sequence.goal - sequence.prefilled, max(self._budget, 0))
+        kv = self._kv
+        if kv.whole or kv.has(kv.of(sequence.prefilled + size) - kv.of(sequence.prefilled)):
+            self._prefill(sequence, size)
+        else:
+            self._preempt(sequence)
 
     def _admit(self, at: float) -> None:
-        while self._queue and len(self._admitted) < self.limits.max_seqs:
+        self._blocked_hits = False
+        while self._queue and len(self._running) + len(self._legs) < self.limits.max_seqs:
             sequence = next(iter(self._queue.values()))
-            remote = sequence.kv_ready_s is not None
-            if self._kv + sequence.kv_tokens > self.limits.kv_tokens or not (remote or self._budget > 0):
+            if sequence.transfer_s is not None:
+                entered = self._enter_transfer(sequence, sequence.transfer_s, at)
+            else:
+                entered = self._budget > 0 and self._enter_prefill(sequence)
+            if not entered:
                 return
             del self._queue[sequence.id]
-            self._admitted[sequence.id] = sequence
-            self._kv += sequence.kv_tokens
-            sequence.admitted_s = at
-            if remote:
-                sequence.state = State.TRANSFER
-                sequence.kv_ready_s = max(_arrival_s(sequence) + (at - sequence.submitted_s), at)
-                insort(self._transfers, sequence, key=_arrival_s)
-            else:
-                sequence.state = State.PREFILL
-                self._prefill(sequence)
+            if math.isnan(sequence.admitted_s):
+                sequence.admitted_s = at
 
-    def _prefill(self, sequence: Sequence) -> None:
-        """Give a prompt what is left of the budget; decodes alone may have used it up."""
-        size = min(sequence.prefill_left, max(self._budget, 0))
+    def _enter_transfer(self, sequence: Sequence, transfer_s: float, at: float) -> bool:
+        kv = self._kv
+        whole = sequence.prompt_tokens + sequence.output_tokens
+        blocks = kv.of(whole if kv.whole else sequence.prompt_tokens - 1)
+        if not kv.has(blocks):
+            return False
+        kv.hold(sequence, blocks)
+        self._orders += 1
+        sequence.state, sequence.kv_ready_s = State.TRANSFER, at + transfer_s
+        insort(self._transfers, (sequence.kv_ready_s, self._orders, sequence))
+        self._legs[sequence.id] = sequence
+        return True
+
+    def _enter_prefill(self, sequence: Sequence) -> bool:
+        kv = self._kv
+        hits = self._hits(sequence)
+        cached = hits * self._prefix_tokens
+        size = min(sequence.goal - cached, self._budget)
+        whole = sequence.prompt_tokens + sequence.output_tokens
+        blocks = kv.of(whole if kv.whole else cached + size)
+        taken = sequence.prefix[:hits]
+        held = hits - kv.cache.unused_among(taken)
+        if not kv.has(blocks - held * kv.cache.blocks_each):
+            self._blocked_hits = hits > 0
+            return False
+        if hits:
+            kv.cache.take(taken)
+            sequence.shared = list(taken)
+        if kv.whole:
+            kv.hold(sequence, blocks)
+        if math.isnan(sequence.admitted_s):
+            sequence.cached_tokens = cached
+        sequence.state, sequence.prefilled, sequence.entered = State.PREFILL, cached, hits
+        self._enter(sequence)
+        self._prefill(sequence, size)
+        return True
+
+    def _hits(self, sequence: Sequence) -> int:
+        """Whole prefix ids in the cache; the last token is always computed."""
+        if not sequence.prefix or self._kv.whole:
+            return 0
+        most = min(sequence.goal - 1, sequence.prompt_tokens) // self._prefix_tokens
+        return self._kv.cache.leading(sequence.prefix, most)
+
+    def _prefill(self, sequence: Sequence, size: int) -> None:
         if size:
-            self._sizes.append((size, sequence.prompt_tokens - sequence.prefill_left))
+            kv, before = self._kv, sequence.prefilled
+            self._sizes.append((size, before))
             self._chunks.append(sequence)
-        self._budget -= size
-        sequence.prefill_left -= size
-        self._partial = sequence if sequence.prefill_left else None
+            self._budget -= size
+            sequence.prefilled = before + size
+            if not kv.whole:
+                kv.hold(sequence, kv.of(before + size) - kv.shared(sequence))
+                kv.make_room(1)
+                if sequence.prefix:
+                    self._share(sequence)
+        self._partial = sequence if sequence.prefilled < sequence.goal else None
 
-    def _decode(self, sequence: Sequence, born_step: int) -> None:
-        sequence.state, sequence.born_step = State.DECODE, born_step
-        self._decoding[sequence.id] = sequence
-        self._context += sequence.prompt_tokens + self._steps - born_step
-        self._finishing.setdefault(born_step + sequence.output_tokens, []).append(sequence)
+    def _share(self, sequence: Sequence) -> None:
+        """Prompt blocks that are being computed can be hit from now on."""
+        whole = min(sequence.prefilled, sequence.prompt_tokens) // self._prefix_tokens
+        for prefix_id in sequence.prefix[sequence.entered : whole]:
+            self._kv.share(sequence, prefix_id)
+        sequence.entered = max(whole, sequence.entered)
 
-    def _end_iteration(self) -> None:
-        self._steps += 1
-        at = self._end_s
-        decoded = tuple(self._decoding.values()) if self._list_decoded else ()
-        tokens = len(self._decoding)
-        self._context += tokens
-        first = [sequence for sequence in self._joined if sequence.state is State.DECODE]
-        finished = self._finishing.pop(self._steps, [])
-        for sequence in finished:
-            self._withdraw_decode(sequence)
-        prefilled = [s for s in self._chunks if s.state is State.PREFILL and not s.prefill_left]
-        for sequence in prefilled:
-            if sequence.output_tokens == 1:
+    # running and decoding
+
+    def _enter(self, sequence: Sequence) -> None:
+        self._orders += 1
+        sequence.order = self._orders
+        self._running[sequence.id] = sequence
+
+    def _decode(self, sequence: Sequence, context: int) -> None:
+        """From the next iteration on, starting with `context` tokens of KV and `sequence.made` tokens made."""
+        sequence.state = State.DECODE
+        sequence.token_base = sequence.made - self._kv.steps
+        sequence.finish_step = sequence.output_tokens - sequence.token_base
+        self._kv.grow(sequence, context)
+        heapq.heappush(self._due, (sequence.finish_step, sequence.order, sequence))
+        if sequence.mark_tokens > sequence.made:
+            self._mark(sequence)
+
+    def _mark(self, sequence: Sequence) -> None:
+        sequence.mark_step = sequence.mark_tokens - sequence.token_base
+        if sequence.mark_step < sequence.finish_step:
+            heapq.heappush(self._due, (sequence.mark_step, sequence.order, sequence))
+
+    # iterations end
+
+    def _end(self) -> None:
+        stretch, chunks = self._stretch, self._chunks
+        iterations, at = stretch.iterations, self._end_s
+        decodes = self._kv.batch
+        self._kv.make_room(iterations)
+        self._kv.book(iterations)
+        decoded = self._listed()
+        first = [s for s in self._joined if s.state is State.DECODE]
+        joined, prompted = len(first), 0
+        resumed: list[Sequence] = []
+        finished, marked = self._due_now() if self._due and self._due[0][0] <= self._kv.steps else ([], [])
+        for sequence in chunks:
+            if sequence.state is not State.PREFILL or sequence.prefilled < sequence.goal:
+                continue
+            prompted += 1
+            (resumed if sequence.made else first).append(sequence)
+            sequence.made += 1
+            if sequence.made == sequence.output_tokens:
                 finished.append(sequence)
             else:
-                self._decode(sequence, self._steps - 1)
-        first += prefilled
+                self._decode(sequence, sequence.goal)
         for sequence in first:
             sequence.first_s = at
-        for sequence in finished:
-            self._finish(sequence, at)
+        if finished:
+            finished.sort(key=_order)
+            for sequence in finished:
+                self._finish(sequence, at)
         if self._list_decoded:
-            decoded += tuple(prefilled)
-        chunk_tokens = sum(size for size, _ in self._sizes)
-        step = Step(self._start_s, at, tokens + len(prefilled), chunk_tokens, tuple(first), tuple(finished), decoded)
-        self._out.append(step)
+            decoded += tuple(s for s in first + resumed if s not in decoded)
+        self._out.append(
+            Step(
+                stretch.start_s,
+                at,
+                iterations,
+                stretch.gap_s,
+                stretch.growth_s,
+                iterations * decodes + prompted,
+                decodes - joined,
+                sum([size for size, _ in self._sizes]),
+                tuple(first),
+                tuple(finished),
+                tuple(marked),
+                tuple(resumed),
+                decoded,
+            )
+        )
         self._idle()
+
+    def _tell(self, iterations: int) -> None:
+        """Iterations at the start of a stretch that goes on: nobody finished in them."""
+        stretch = self._stretch
+        start_s, gap_s, growth_s = stretch.start_s, stretch.gap_s, stretch.growth_s
+        end_s, batch, decoded = stretch.end_of(iterations), self._kv.batch, self._listed()
+        self._out.append(
+            Step(start_s, end_s, iterations, gap_s, growth_s, batch * iterations, batch, 0, (), (), (), (), decoded)
+        )
+
+    def _listed(self) -> tuple[Sequence, ...]:
+        if not self._list_decoded:
+            return ()
+        return tuple(s for s in self._running.values() if s.state is State.DECODE)
+
+    def _due_now(self) -> tuple[list[Sequence], list[Sequence]]:
+        """Whose last token, or whose mark, this iteration was."""
+        finished: list[Sequence] = []
+        marked: list[Sequence] = []
+        due, steps = self._due, self._kv.steps
+        while due and due[0][0] <= steps:
+            step, order, sequence = heapq.heappop(due)
+            if sequence.order != order or sequence.state is not State.DECODE:
+                continue
+            if step == sequence.finish_step:
+                self._kv.stop(sequence)
+                finished.append(sequence)
+            elif step == sequence.mark_step:
+                marked.append(sequence)
+        return finished, marked
 
     def _finish(self, sequence: Sequence, at: float) -> None:
         sequence.state, sequence.ended_s = State.FINISHED, at
-        self._finished += 1
-        del self._admitted[sequence.id]
+        self.finished += 1
+        del self._running[sequence.id]
         if sequence.pin:
             sequence.lease_end_s = at + self.lease_s
             self._pinned[sequence.id] = sequence
-            self._pinned_kv += sequence.kv_tokens
+            self._kv.pinned += sequence.blocks + self._kv.shared(sequence)
         else:
-            self._kv -= sequence.kv_tokens
+            self._kv.free(sequence)
 
-    def _unpin(self, sequence_id: str) -> None:
-        sequence = self._pinned.pop(sequence_id)
-        self._kv -= sequence.kv_tokens
-        self._pinned_kv -= sequence.kv_tokens
+    # leaving
+
+    def _found(self, sequence_id: str) -> Sequence | None:
+        return self._running.get(sequence_id) or self._queue.get(sequence_id) or self._legs.get(sequence_id)
 
     def _withdraw(self, sequence: Sequence) -> None:
-        if sequence.state is State.WAITING:
-            del self._queue[sequence.id]
-            return
-        del self._admitted[sequence.id]
-        self._kv -= sequence.kv_tokens
-        if sequence.state is State.TRANSFER:
-            self._transfers.remove(sequence)
-        elif sequence.state is State.READY:
-            self._ready.remove(sequence)
-        elif sequence.state is State.DECODE:
-            self._finishing[sequence.born_step + sequence.output_tokens].remove(sequence)
-            self._withdraw_decode(sequence)
-        elif sequence is self._partial:
-            self._partial = None
+        """Take it from wherever it is and free what it holds."""
+        match sequence.state:
+            case State.WAITING:
+                del self._queue[sequence.id]
+            case State.TRANSFER:
+                del self._legs[sequence.id]
+                self._transfers = [entry for entry in self._transfers if entry[2] is not sequence]
+            case State.READY:
+                del self._legs[sequence.id]
+                self._ready.remove(sequence)
+            case State.DECODE:
+                del self._running[sequence.id]
+                self._kv.stop(sequence)
+            case _:
+                del self._running[sequence.id]
+                if sequence is self._partial:
+                    self._partial = None
+        self._kv.free(sequence)
 
-    def _withdraw_decode(self, sequence: Sequence) -> None:
-        del self._decoding[sequence.id]
-        self._context -= sequence.prompt_tokens + self._steps - sequence.born_step
+    def _unpin(self, sequence_id: str, at: float) -> None:
+        if self._end_s < math.inf:
+            self._kv.make_room(self._stretch.ended_by(at) + 1)
+        sequence = self._pinned.pop(sequence_id)
+        self._kv.pinned -= sequence.blocks + self._kv.shared(sequence)
+        self._kv.free(sequence)
+
+    def _check(self, sequence: Sequence) -> None:
+        limits, tokens = self.limits, sequence.prompt_tokens + sequence.output_tokens
+        if sequence.prompt_tokens < 1 or sequence.output_tokens < 1:
+            raise ValueError(f"sequence {sequence.id}: needs at least one prompt token and one output token")
+        if self._found(sequence.id) or sequence.id in self._pinned:
+            raise ValueError(f"sequence {sequence.id} is already on this worker")
+        if tokens > limits.max_context_tokens or self._kv.of(tokens) > self.limits.kv_tokens // self.limits.block_size:
+            raise DoesNotFit(
+                f"sequence {sequence.id}: {sequence.prompt_tokens} prompt + {sequence.output_tokens} output tokens "
+                f"exceed the context of {limits.max_context_tokens} or the KV cache of {limits.kv_tokens} tokens"
+            )
 
 
-def _arrival_s(sequence: Sequence) -> float:
-    assert sequence.kv_ready_s is not None  # only decode legs are transferred
-    return sequence.kv_ready_s
+def _order(sequence: Sequence) -> int:
+    return sequence.order

@@ -36,8 +36,8 @@ class KvFetch:
     async def fetch(self, remote: Remote, prompt_tokens: int, start: Callable[[float], Stream]) -> Stream | None:
         """The stream of a decode leg, once its KV is here and was still held when the transfer ended.
 
-        None if it was not: whatever had been decoded from it is thrown away. `start` submits the sequence, given when
-        its KV will arrive.
+        None if it was not: whatever had been decoded from it is thrown away. `start` submits the sequence, given the
+        seconds its KV takes once there is room for it.
         """
         stream, confirmed = None, False
         try:
@@ -46,7 +46,7 @@ class KvFetch:
             if link is not None and held is not None and held >= prompt_tokens:
                 size_bytes = prompt_tokens * self._kv_bytes_per_token
                 transfer_s = link.transfer_s(prompt_tokens, size_bytes)
-                stream = start(self._pacer.clock.now_s + transfer_s)
+                stream = start(transfer_s)
                 confirmed = await self._arrival(remote, stream) and await self._channel.done(remote)
             if not confirmed:
                 self._metrics.failed_transfers += 1

@@ -102,7 +102,7 @@ class Pacer:
         sequence = stream.sequence
         self.worker.submit(sequence, self.clock.now_s)
         self._streams[sequence.id] = stream
-        if sequence.kv_ready_s is not None:
+        if sequence.transfer_s is not None:
             self._fetching[sequence.id] = stream
         self.pump()
 

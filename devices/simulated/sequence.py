@@ -1,9 +1,9 @@
-"""One sequence on a simulated worker, and one iteration that sequences share."""
+"""One sequence on a simulated worker, and the iterations that sequences share."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -25,54 +25,117 @@ class State(Enum):
     ABORTED = "aborted"
 
 
-@dataclass(slots=True, eq=False)
 class Sequence:
-    """One sequence and its progress; compared by identity.
+    """One sequence and its progress; compared by identity. All but the constructor's arguments belong to the engine.
+
+    Args:
+        prefix: one chained id for each `prefix_tokens` prompt tokens: equal ids, equal text from the start; the last
+            one may be partly filled.
+        pin: a prefill leg: its KV stays until `release` or the end of the lease.
+        transfer_s: a decode leg: seconds its KV takes to arrive once there is room for it.
 
     Attributes:
-        cached_tokens: leading prompt tokens not computed again; the last prompt token always is.
-        pin: a prefill leg: its KV stays until `release` or the end of the lease.
-        kv_ready_s: a decode leg: when the prompt's KV arrives if admitted at once; moved back by any wait in the queue,
-            for the transfer starts only once there is room.
-        submitted_s, admitted_s, first_s, ended_s: model time of each, NaN before.
+        submitted_s, admitted_s, kv_ready_s, first_s, ended_s: model time of each, NaN before; of admissions the first.
+        cached_tokens: leading prompt tokens its first admission found in the prefix cache.
+        last_s: when it made its last token before it was preempted, NaN if it never was.
+        mark_tokens: the engine tells when so many tokens are made (`Step.marked`); 0 for never.
+        made: output tokens made when it last began to prefill or to decode.
     """
 
-    id: str
-    prompt_tokens: int
-    output_tokens: int
-    cached_tokens: int = 0
-    pin: bool = False
-    kv_ready_s: float | None = None
-    state: State = field(default=State.WAITING, init=False)
-    submitted_s: float = field(default=math.nan, init=False)
-    admitted_s: float = field(default=math.nan, init=False)
-    first_s: float = field(default=math.nan, init=False)
-    ended_s: float = field(default=math.nan, init=False)
-    kv_tokens: int = field(default=0, init=False)
-    """Tokens of KV it reserves, in whole blocks."""
-    prefill_left: int = field(default=0, init=False)
-    born_step: int = field(default=0, init=False)
-    """Iterations the worker had done before its first token; while it decodes, it has `steps - born_step` tokens."""
-    lease_end_s: float = field(default=math.inf, init=False)
+    __slots__ = (
+        "admitted_s",
+        "blocks",
+        "cached_tokens",
+        "context_base",
+        "ended_s",
+        "entered",
+        "finish_step",
+        "first_s",
+        "goal",
+        "id",
+        "kv_ready_s",
+        "last_s",
+        "lease_end_s",
+        "made",
+        "mark_step",
+        "mark_tokens",
+        "order",
+        "output_tokens",
+        "pin",
+        "prefilled",
+        "prefix",
+        "prompt_tokens",
+        "shared",
+        "state",
+        "submitted_s",
+        "token_base",
+        "transfer_s",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        prompt_tokens: int,
+        output_tokens: int,
+        *,
+        prefix: tuple[int, ...] = (),
+        pin: bool = False,
+        transfer_s: float | None = None,
+        mark_tokens: int = 0,
+    ) -> None:
+        self.id = id
+        self.prompt_tokens = prompt_tokens
+        self.output_tokens = output_tokens
+        self.prefix = prefix
+        self.pin = pin
+        self.transfer_s = transfer_s
+        self.mark_tokens = mark_tokens
+        self.state = State.WAITING
+        self.submitted_s = self.admitted_s = self.kv_ready_s = self.first_s = self.last_s = self.ended_s = math.nan
+        self.cached_tokens = self.made = 0
+        self.order = 0  # of entering the running order; ends and evictions of one moment follow it
+        self.goal = prompt_tokens  # tokens to prefill: the prompt, and after a preemption what it had written
+        self.prefilled = 0
+        self.blocks = 0  # held while it does not decode, without those it shares
+        self.shared: list[int] = []  # cached prefix ids it refers to, from the start of the prompt
+        self.entered = 0  # prefix ids offered to the cache
+        self.token_base = self.context_base = 0  # + iterations of the worker = its tokens made, its KV tokens
+        self.finish_step = self.mark_step = -1
+        self.lease_end_s = math.inf
+
+    def __repr__(self) -> str:
+        return f"Sequence({self.id!r}, {self.prompt_tokens}+{self.output_tokens}, {self.state.value})"
 
 
 @dataclass(slots=True, eq=False)
 class Step:
-    """One iteration that has ended. Every sequence in it got its token at `end_s`.
+    """Iterations of one composition, one after the other, that have ended; often just one.
+
+    Iteration j of them, from 1, ends at `start_s + j * gap_s + growth_s * j * (j - 1) / 2`. Every sequence that decodes
+    made one token in each.
 
     Attributes:
-        tokens: output tokens produced, first ones included; the other `tokens - len(first)` came `end_s - start_s`
-            after the token before them.
+        tokens: output tokens made, first ones included.
+        continuing: sequences that made a token in each iteration, and one in the iteration before: each of these tokens
+            came as long after the one before it as its iteration took.
         prefilled_tokens: prompt tokens computed.
-        first: sequences whose first token this was.
-        finished: sequences whose last token this was.
-        decoded: all sequences that got a token; empty if the worker was told not to list them.
+        first: sequences whose first token came at `end_s`.
+        finished: sequences whose last token came at `end_s`.
+        marked: sequences that have reached their `mark_tokens` at `end_s`.
+        resumed: sequences that went on after a preemption: a token at `end_s`, the one before it at their `last_s`.
+        decoded: all sequences that made a token; empty if the worker was told not to list them.
     """
 
     start_s: float
     end_s: float
+    iterations: int
+    gap_s: float
+    growth_s: float
     tokens: int
+    continuing: int
     prefilled_tokens: int
     first: tuple[Sequence, ...]
     finished: tuple[Sequence, ...]
+    marked: tuple[Sequence, ...]
+    resumed: tuple[Sequence, ...]
     decoded: tuple[Sequence, ...]

@@ -66,7 +66,7 @@ class WorkerServer:
     ) -> None:
         self.identity = identity
         self.url = ""
-        self.worker = SimulatedWorker(predictor, limits, lease_s=identity.lease_s)
+        self.worker = SimulatedWorker(predictor, limits, lease_s=identity.lease_s, skip=False, list_decoded=True)
         self._hands_over = identity.engine == "vllm"
         self._engine_id = f"{identity.pool}:{identity.name}"
         self._max_model_len = min(limits.max_context_tokens, limits.kv_tokens // limits.block_size * limits.block_size)
@@ -163,13 +163,13 @@ class WorkerServer:
             raise
 
     async def _started(self, request: web.Request, ask: Ask, name: str, answer: Answer) -> Stream:
-        def start(kv_ready_s: float | None = None) -> Stream:
+        def start(transfer_s: float | None = None) -> Stream:
             sequence = Sequence(
                 f"{name}-{uuid4().hex[:8]}",  # two requests may carry the same X-Request-Id
                 ask.prompt_tokens,
                 ask.output_tokens,
                 pin=ask.pin and self._hands_over,
-                kv_ready_s=kv_ready_s,
+                transfer_s=transfer_s,
             )
             stream = Stream(sequence, ask.finish_reason, cut=lambda: _cut(request))
             self._pacer.start(stream)

@@ -59,11 +59,13 @@ class VllmMetrics(Collector):
     def stepped(self, step: Step) -> None:
         """An iteration has ended."""
         self._output_tokens += step.tokens
-        if step.tokens > len(step.first):
-            self._itl.observe(step.end_s - step.start_s, step.tokens - len(step.first))
+        if step.continuing:
+            self._itl.observe(step.end_s - step.start_s, step.continuing)
+        for sequence in step.resumed:
+            self._itl.observe(step.end_s - sequence.last_s)
         for sequence in step.first:
             self._prompt_tokens += sequence.prompt_tokens
-            self._cached_tokens += min(sequence.cached_tokens, sequence.prompt_tokens - 1)
+            self._cached_tokens += sequence.cached_tokens
             self._ttft.observe(sequence.first_s - sequence.submitted_s)
             self._queue.observe(sequence.admitted_s - sequence.submitted_s)
 
@@ -119,7 +121,7 @@ class VllmMetrics(Collector):
     def _counters(self) -> Iterator[Metric]:
         worker = self._worker
         counters = {
-            "num_preemptions": 0,  # output is reserved on admission, so there is nothing to preempt
+            "num_preemptions": worker.preemptions,
             "prefix_cache_queries": self._prompt_tokens,
             "prefix_cache_hits": self._cached_tokens,
             "prompt_tokens": self._prompt_tokens,

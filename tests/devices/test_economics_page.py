@@ -1,5 +1,6 @@
 """The worked example of docs/economics.md, computed."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,9 @@ class AsMeasured:
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         return 0.020
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> tuple[float, float, float]:
+        return self.decode_step_s(sequences, kv_tokens), 0.0, math.inf
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         return 0.030 if decodes else 0.015

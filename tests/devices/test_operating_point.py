@@ -30,6 +30,9 @@ class Linear:
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         return self.fixed_s + self.decode_s * sequences
 
+    def decode_line(self, sequences: int, kv_tokens: float) -> tuple[float, float, float]:
+        return self.decode_step_s(sequences, kv_tokens), 0.0, math.inf
+
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         prompts = sum(self.token_s * new + self.context_s * context for new, context in chunks)
         return self.decode_step_s(decodes, kv_tokens) + prompts

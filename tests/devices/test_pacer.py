@@ -16,13 +16,13 @@ from devices.worker import Limits
 
 def paced() -> tuple[Pacer, HandClock]:
     clock = HandClock()
-    worker = SimulatedWorker(OneSecondSteps(), Limits(64_000, 8, False, 2000, 64_000))
+    worker = SimulatedWorker(OneSecondSteps(), Limits(64_000, 8, False, 2000, 64_000), skip=False, list_decoded=True)
     return Pacer(worker, clock, VllmMetrics(worker, "m")), clock
 
 
-def stream(output_tokens: int = 3, kv_ready_s: float | None = None) -> Stream:
+def stream(output_tokens: int = 3, transfer_s: float | None = None) -> Stream:
     cuts: list[int] = []
-    made = Stream(Sequence("a", 100, output_tokens, kv_ready_s=kv_ready_s), "stop", lambda: cuts.append(1))
+    made = Stream(Sequence("a", 100, output_tokens, transfer_s=transfer_s), "stop", lambda: cuts.append(1))
     made.cuts = cuts  # type: ignore[attr-defined]
     return made
 
@@ -109,7 +109,7 @@ def test_abort_counts_what_happened_before_it() -> None:
 
 def test_the_arrival_of_kv_is_announced_when_it_happens() -> None:
     pacer, clock = paced()
-    a = stream(kv_ready_s=7.25)
+    a = stream(transfer_s=7.25)
     pacer.start(a)
     clock.move_to(7.0)
     assert not a.changed.is_set()

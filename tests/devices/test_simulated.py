@@ -22,28 +22,43 @@ class Plain:
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         return self.step_s(sequences, kv_tokens, [])
 
+    def decode_line(self, sequences: int, kv_tokens: float) -> tuple[float, float, float]:
+        return self.decode_step_s(sequences, kv_tokens), 0.0, math.inf
+
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         self.calls.append((decodes, kv_tokens, list(chunks)))
         return 1.0 + sum(new for new, _ in chunks) / 100
 
 
 def worker(
-    *, kv: int = 10_000, seqs: int = 8, budget: int = 1000, lease_s: float = 30.0, list_decoded: bool = True
+    *,
+    kv: int = 10_000,
+    seqs: int = 8,
+    budget: int = 1000,
+    lease_s: float = 30.0,
+    list_decoded: bool = True,
+    skip: bool = False,
+    prefix_tokens: int = 512,
+    hard_slots: bool = False,
 ) -> SimulatedWorker:
-    limits = Limits(kv_tokens=kv, max_seqs=seqs, hard_slots=False, max_batched_tokens=budget, max_context_tokens=8000)
-    return SimulatedWorker(Plain(), limits, lease_s=lease_s, list_decoded=list_decoded)
+    limits = Limits(
+        kv_tokens=kv, max_seqs=seqs, hard_slots=hard_slots, max_batched_tokens=budget, max_context_tokens=8000
+    )
+    return SimulatedWorker(
+        Plain(), limits, lease_s=lease_s, skip=skip, list_decoded=list_decoded, prefix_tokens=prefix_tokens
+    )
 
 
-def prompt(name: str, tokens: int = 100, output: int = 3, cached: int = 0) -> Sequence:
-    return Sequence(name, tokens, output, cached)
+def prompt(name: str, tokens: int = 100, output: int = 3, prefix: tuple[int, ...] = ()) -> Sequence:
+    return Sequence(name, tokens, output, prefix=prefix)
 
 
 def prefill_leg(name: str, tokens: int = 100) -> Sequence:
     return Sequence(name, tokens, 1, pin=True)
 
 
-def decode_leg(name: str, ready_s: float, tokens: int = 100, output: int = 2) -> Sequence:
-    return Sequence(name, tokens, output, kv_ready_s=ready_s)
+def decode_leg(name: str, transfer_s: float, tokens: int = 100, output: int = 2) -> Sequence:
+    return Sequence(name, tokens, output, transfer_s=transfer_s)
 
 
 def drained(simulated: SimulatedWorker) -> list[Step]:
@@ -139,12 +154,64 @@ def test_a_half_done_prompt_pauses_while_decodes_use_the_whole_budget() -> None:
     assert long.state is State.FINISHED
 
 
-def test_cached_tokens_are_not_computed_but_the_last_prompt_token_is() -> None:
-    simulated = worker()
-    simulated.submit(prompt("part", 100, cached=60), 0.0)
-    simulated.submit(prompt("all", 100, cached=100), 0.0)
+def test_a_cached_prefix_is_not_computed_but_the_last_block_of_a_prompt_is() -> None:
+    simulated = worker(prefix_tokens=32)
+    simulated.submit(prompt("first", 96, output=1, prefix=(1, 2, 3)), 0.0)
+    simulated.submit(prompt("part", 100, output=1, prefix=(1, 2, 7, 8)), 1.0)
+    simulated.submit(prompt("all", 96, output=1, prefix=(1, 2, 3)), 1.0)
     drained(simulated)
-    assert sizes(simulated)[1] == (0, 0, [(40, 60), (1, 99)])
+    assert sizes(simulated)[-1] == (0, 0, [(36, 64), (32, 64)])
+
+
+def test_a_prompt_hits_what_another_of_the_same_iteration_computes() -> None:
+    simulated = worker(prefix_tokens=32)
+    simulated.submit(prompt("first", 65, output=1, prefix=(1, 2, 3)), 0.0)
+    simulated.submit(prompt("second", 65, output=1, prefix=(1, 2, 3)), 0.0)
+    assert sizes(simulated)[-1] == (0, 0, [(65, 0), (1, 64)])
+    assert simulated.kv_tokens == 64 + 2 * 16
+
+
+def test_cached_prefixes_make_room_oldest_and_deepest_first() -> None:
+    simulated = worker(kv=160, prefix_tokens=32)
+    simulated.submit(prompt("old", 64, output=1, prefix=(1, 2)), 0.0)
+    simulated.advance(2.0)
+    simulated.submit(prompt("big", 100, output=1), 2.0)  # 7 of 10 blocks: of 2 x 2 cached ones, one id must go
+    drained(simulated)
+    again = prompt("again", 65, output=1, prefix=(1, 2, 3))
+    simulated.submit(again, 90.0)
+    assert again.cached_tokens == 32
+
+
+def test_who_entered_last_is_preempted_and_computed_again_with_what_it_had_written() -> None:
+    simulated, a, b = worker(kv=64), prompt("a", 30, output=6), prompt("b", 30, output=6)
+    simulated.submit(a, 0.0)
+    simulated.submit(b, 0.0)
+    steps = drained(simulated)
+    assert simulated.preemptions == 1
+    assert token_times(steps, a) == [1.6, 2.6, 3.6, 4.6, 5.6, 6.6]
+    assert token_times(steps, b)[:3] == [1.6, 2.6, 3.6]
+    assert (b.admitted_s, b.last_s, b.first_s) == (0.0, 3.6, 1.6)
+    assert sizes(simulated)[-3] == (0, 0, [(33, 0)])
+    assert [step.resumed for step in steps if step.resumed] == [(b,)]
+
+
+def test_a_mark_is_told_when_so_many_tokens_are_made() -> None:
+    simulated, a = worker(skip=True), prompt("a", 100, output=9)
+    a.mark_tokens = 4
+    simulated.submit(a, 0.0)
+    simulated.advance(5.0)
+    simulated.mark(a, 7, 5.0)
+    assert [(step.end_s, step.marked) for step in drained(simulated)] == [(8.0, (a,)), (10.0, ())]
+
+
+def test_many_iterations_are_one_step_until_somebody_brings_news() -> None:
+    simulated, a = worker(skip=True), prompt("a", 100, output=21)
+    simulated.submit(a, 0.0)
+    simulated.advance(2.0)
+    assert simulated.next_event_s == 22.0
+    simulated.submit(prompt("b", 100, output=1), 6.5)
+    assert simulated.next_event_s == 7.0
+    assert [(s.end_s, s.iterations, s.tokens) for s in drained(simulated)] == [(7.0, 5, 5), (9.0, 1, 2), (23.0, 14, 14)]
 
 
 def test_admission_is_first_come_first_served_even_if_a_later_one_would_fit() -> None:
@@ -158,10 +225,14 @@ def test_admission_is_first_come_first_served_even_if_a_later_one_would_fit() ->
     assert small.admitted_s == bigger.ended_s
 
 
-def test_kv_of_prompt_and_output_is_reserved_in_whole_blocks() -> None:
-    simulated = worker()
-    simulated.submit(prompt("a", 30, output=3), 0.0)
-    assert simulated.kv_tokens == 48
+def test_kv_grows_by_the_block_and_where_slots_are_hard_it_is_reserved_for_the_whole_answer() -> None:
+    paged, reserved = worker(), worker(hard_slots=True)
+    for simulated in (paged, reserved):
+        simulated.submit(prompt("a", 30, output=5), 0.0)
+    assert (paged.kv_tokens, reserved.kv_tokens) == (32, 48)
+    for simulated in (paged, reserved):
+        simulated.advance(4.4)
+    assert (paged.kv_tokens, reserved.kv_tokens) == (48, 48)
 
 
 def test_no_more_than_max_seqs_run() -> None:
@@ -181,7 +252,7 @@ def test_a_sequence_that_never_fits_is_refused_at_once(tokens: int, output: int)
     assert simulated.submitted == 0
 
 
-@pytest.mark.parametrize("bad", [Sequence("a", 0, 1), Sequence("a", 1, 0), Sequence("a", 1, 1, cached_tokens=-1)])
+@pytest.mark.parametrize("bad", [Sequence("a", 0, 1), Sequence("a", 1, 0)])
 def test_a_malformed_sequence_is_refused(bad: Sequence) -> None:
     with pytest.raises(ValueError, match="sequence a: needs"):
         worker().submit(bad, 0.0)
@@ -208,7 +279,7 @@ def test_time_never_runs_backwards() -> None:
 def test_abort_frees_a_sequence_in_every_state() -> None:
     simulated = worker(budget=50, seqs=5)
     decoding, partial, waiting = prompt("decode", 40, output=20), prompt("prefill", 500), prompt("wait", 40)
-    transferring, ready = decode_leg("transfer", 90.0), decode_leg("ready", 3.0)
+    transferring, ready = decode_leg("transfer", 90.0), decode_leg("ready", 1.3)
     simulated.submit(decoding, 0.0)
     simulated.submit(transferring, 0.1)
     simulated.submit(ready, 0.1)
@@ -266,22 +337,22 @@ def test_a_decode_leg_reserves_kv_before_the_transfer_and_gets_its_first_token_o
     simulated, leg = worker(), decode_leg("d", 5.0)
     simulated.submit(leg, 1.0)
     assert (simulated.kv_tokens, simulated.transferring, simulated.running) == (112, 1, 0)
-    assert simulated.next_event_s == 5.0
+    assert simulated.next_event_s == 6.0
     steps = drained(simulated)
-    assert token_times(steps, leg) == [6.0, 7.0]
+    assert token_times(steps, leg) == [7.0, 8.0]
     assert [step.first for step in steps] == [(leg,), ()]
     assert sizes(simulated) == [(1, 100, []), (1, 101, [])]
 
 
-def test_a_decode_leg_is_admitted_while_an_iteration_is_under_way() -> None:
-    simulated, leg = worker(), decode_leg("d", 1.5)
+def test_a_decode_leg_is_admitted_and_joins_when_an_iteration_begins() -> None:
+    simulated, leg = worker(), decode_leg("d", 0.5)
     simulated.submit(prompt("a"), 0.0)
     simulated.submit(leg, 0.5)
-    assert leg.state is State.TRANSFER
-    simulated.advance(1.5)
-    assert leg.state is State.READY
+    assert leg.state is State.WAITING
+    simulated.advance(2.75)
+    assert (leg.admitted_s, leg.kv_ready_s, leg.state) == (2.0, 2.5, State.READY)
     drained(simulated)
-    assert leg.first_s == 3.0
+    assert leg.first_s == 4.0
 
 
 def test_the_transfer_starts_only_when_there_is_room() -> None:
@@ -291,12 +362,12 @@ def test_the_transfer_starts_only_when_there_is_room() -> None:
     assert leg.state is State.WAITING
     drained(simulated)
     assert leg.admitted_s == 5.0
-    assert leg.kv_ready_s == 8.0
-    assert leg.first_s == 9.0
+    assert leg.kv_ready_s == 9.0
+    assert leg.first_s == 10.0
 
 
-def test_kv_that_is_there_already_starts_decoding_at_once() -> None:
-    simulated, leg = worker(), decode_leg("d", 1.0)
+def test_kv_that_takes_no_time_starts_decoding_at_once() -> None:
+    simulated, leg = worker(), decode_leg("d", 0.0)
     simulated.submit(leg, 3.0)
     assert simulated.next_event_s == 3.0
     drained(simulated)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 
 import pytest
 
@@ -24,6 +25,9 @@ class Quick:
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         return self.step_s(sequences, kv_tokens, [])
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> tuple[float, float, float]:
+        return self.decode_step_s(sequences, kv_tokens), 0.0, math.inf
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         return 1e-3 + 1e-5 * decodes + 1e-6 * sum(new for new, _ in chunks)

@@ -1,6 +1,7 @@
 """The report's arithmetic, by hand."""
 
 import json
+import math
 
 import pytest
 
@@ -22,6 +23,9 @@ class Flat:
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         return 1.0
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> tuple[float, float, float]:
+        return self.decode_step_s(sequences, kv_tokens), 0.0, math.inf
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         return 1.0

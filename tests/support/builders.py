@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,9 @@ class SteadyPredictor:
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         return self.step_seconds
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> tuple[float, float, float]:
+        return self.decode_step_s(sequences, kv_tokens), 0.0, math.inf
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         return self.step_seconds * bool(decodes) + self.prefill_s(sum(new for new, _ in chunks))

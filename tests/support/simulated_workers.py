@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ class OneSecondSteps:
 
     def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
         return self.step_s(sequences, kv_tokens, [])
+
+    def decode_line(self, sequences: int, kv_tokens: float) -> tuple[float, float, float]:
+        return self.decode_step_s(sequences, kv_tokens), 0.0, math.inf
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
         return 1.0 + sum(new for new, _ in chunks) / 100
