@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from loadgen.result import Gaps
+from loadgen.gaps import Gaps
 
 
 class Answer:

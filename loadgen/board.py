@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from statistics import median
 
 from devices.worker import Worker
+from loadgen.flows import pool_name
 from loadgen.loadtest import LoadTest
-from loadgen.report import pool_name
 from loadgen.result import Result
 from router.fleet import Fleet
 

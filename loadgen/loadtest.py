@@ -12,7 +12,8 @@ import aiohttp
 import orjson
 
 from loadgen.answer import Answer, message
-from loadgen.result import Gaps, Result
+from loadgen.gaps import Gaps
+from loadgen.result import Result
 from loadgen.text import prompt
 from loadgen.trace import Row
 from loadgen.traffic import Traffic

@@ -6,18 +6,23 @@ cost: chips are paid while they stand.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.prices.api_price import ApiPrice
 from devices.worker import Pool, Worker
-from loadgen.result import Gaps, Result, spread
+from loadgen.columns import COLUMNS, Columns, by_class
+from loadgen.flows import Flows
+from loadgen.gaps import Gaps
+from loadgen.result import Result
+from loadgen.results import Results
+from loadgen.spread import Floats, spread
 
 Json = dict[str, object]
-
-COLUMNS = ("completed", "rejected", "failed", "cancelled")
-UNKNOWN_POOL = "unknown"
-"""Where requests went whose answer did not say which worker served them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,77 +49,93 @@ class Run:
 
 def report(run: Run) -> Json:
     """The JSON object of one run. Same results, same bytes: nothing in it depends on the clock but `timing`."""
-    results = run.results
-    good_tokens = sum(result.output_tokens for result in results if result.attained)
-    usd = _usd(run)
+    results = Results.of(run.results)
+    columns = Columns.of(results)
+    charges = _charges(run, results, columns)
+    rent = sum(worker.pool.usd_per_s for worker in run.workers) * run.duration_s
+    usd = _usd(rent, sum(charges.values()))
+    good_tokens = _sum(columns.output_tokens[columns.attained])
     made: Json = {
         "policy": run.policy,
-        **_counts(results),
+        **_counts(columns),
         "duration_s": _round(run.duration_s),
-        "offered_rps": _rate(len(results), run.offered_s or run.duration_s),
-        "goodput_rps": _rate(sum(result.attained for result in results), run.duration_s),
-        "slo_attainment": _attainment(results),
-        **_times(results, run.gaps),
-        **_tokens(results),
+        "offered_rps": _rate(len(columns), run.offered_s or run.duration_s),
+        "goodput_rps": _rate(_sum(columns.attained), run.duration_s),
+        "slo_attainment": _attainment(columns),
+        **_times(columns, run.gaps),
+        **_tokens(columns),
         "joules": _round(sum(_watts(worker.pool) for worker in run.workers) * run.duration_s),
         "usd": usd,
         "usd_per_mtok_good": _round(usd["total"] / good_tokens * 1e6) if good_tokens else None,
-        "by_class": {name: _class(group, run.duration_s) for name, group in _grouped(results, _class_name)},
-        "by_pool": _by_pool(run),
-        "vendor_share": _vendor_share(run),
+        "by_class": {name: _class(group, run.duration_s) for name, group in by_class(results, columns)},
+        "by_pool": {
+            name: {**line, **_owned(name, run, charges.get(name, 0.0))}
+            for name, line in Flows.of(run.workers, results, columns).per_pool().items()
+        },
+        "vendor_share": _vendor_share(run, results, columns),
         "bound": run.bound,
     }
     if run.cpu_s is not None:
-        per_s = _round(len(results) / run.cpu_s) if run.cpu_s > 0 else None
+        per_s = _round(len(columns) / run.cpu_s) if run.cpu_s > 0 else None
         made["timing"] = {"cpu_s": _round(run.cpu_s), "requests_per_cpu_s": per_s}
     return made
 
 
-def _counts(results: Sequence[Result]) -> Json:
-    counted = Counter(result.outcome.column for result in results)
-    return {"requests": len(results), **{column: counted[column] for column in COLUMNS}}
+def _counts(columns: Columns) -> Json:
+    counted = np.bincount(columns.column, minlength=len(COLUMNS))
+    return {"requests": len(columns), **{name: int(counted[code]) for code, name in enumerate(COLUMNS)}}
 
 
-def _attainment(results: Iterable[Result]) -> float | None:
-    counting = [result.attained for result in results if result.counts]
-    return _round(sum(counting) / len(counting)) if counting else None
+def _attainment(columns: Columns) -> float | None:
+    counting = _sum(columns.counts)
+    return _round(_sum(columns.attained & columns.counts) / counting) if counting else None
 
 
-def _times(results: Sequence[Result], gaps: Gaps | None = None) -> Json:
+def _times(columns: Columns, gaps: Gaps | None = None) -> Json:
     """TTFT of every request that got a token, TPOT and E2E of those that completed, ITL where gaps are known."""
     return {
-        "ttft_s": spread([result.ttft_s for result in results if result.ttft_s is not None]),
-        "tpot_s": spread([result.tpot_s for result in results if result.tpot_s is not None]),
+        "ttft_s": spread(_known(columns.ttft_s)),
+        "tpot_s": spread(_known(columns.tpot_s)),
         **({} if gaps is None else {"itl_s": gaps.spread()}),
-        "e2e_s": spread([result.e2e_s for result in results if result.completed and result.e2e_s is not None]),
+        "e2e_s": spread(_known(columns.e2e_s[columns.completed])),
     }
 
 
-def _tokens(results: Iterable[Result]) -> dict[str, int]:
+def _tokens(columns: Columns) -> dict[str, int]:
     """Of requests that reached a worker; what a failed one got is counted, rejected prompts are not."""
-    served = [result for result in results if result.outcome.column != "rejected"]
+    served = ~columns.rejected
     return {
-        "prompt_tokens": sum(result.prompt_tokens for result in served),
-        "output_tokens": sum(result.output_tokens for result in served),
-        "prefix_hit_tokens": sum(result.prefix_hit_tokens for result in served),
+        "prompt_tokens": _sum(columns.prompt_tokens[served]),
+        "output_tokens": _sum(columns.output_tokens[served]),
+        "prefix_hit_tokens": _sum(columns.prefix_hit_tokens[served]),
     }
 
 
-def _usd(run: Run) -> dict[str, float]:
-    rent = sum(worker.pool.usd_per_s for worker in run.workers) * run.duration_s
-    api = sum(_charges(run).values())
+def _usd(rent: float, api: float) -> dict[str, float]:
     return {"rent": _round(rent), "api": _round(api), "total": _round(rent + api)}
 
 
-def _charges(run: Run) -> dict[str, float]:
+def _charges(run: Run, results: Results, columns: Columns) -> dict[str, float]:
     """What each metered pool charges, by its list price; a failed answer is charged as far as it came."""
-    pools = {worker.name: worker.pool for worker in run.workers}
-    usd: defaultdict[str, float] = defaultdict(float)
-    for result in run.results:
-        pool = pools.get(result.decode)
-        if pool is not None and pool.billing.price is not None and result.outcome.column != "rejected":
-            charge = pool.billing.price.usd(result.prompt_tokens, result.output_tokens, result.prefix_hit_tokens)
-            usd[pool.name] += charge
+    numbers = {name: number for number, name in enumerate(results.workers)}
+    usd: dict[str, float] = {}
+    for worker in run.workers:
+        price = worker.pool.billing.price
+        if price is not None and worker.name in numbers:
+            here = columns.where((columns.decode == numbers[worker.name]) & ~columns.rejected)
+            usd[worker.pool.name] = usd.get(worker.pool.name, 0.0) + _charge(price, here)
+    return usd
+
+
+def _charge(price: ApiPrice, columns: Columns) -> float:
+    """A price is linear in tokens between its steps of prompt length, so sums of tokens will do."""
+    above = [0, *(tokens for tokens, _ in price.steps)]
+    step = np.searchsorted(above[1:], columns.prompt_tokens, side="left")
+    usd = 0.0
+    for number in np.unique(step):
+        here = columns.where(step == number)
+        sums = (_sum(here.prompt_tokens), _sum(here.output_tokens), _sum(here.prefix_hit_tokens))
+        usd += price.rates(above[number] + 1).charge_usd(*sums)
     return usd
 
 
@@ -123,83 +144,49 @@ def _watts(pool: Pool) -> float:
     return pool.device.power_w * pool.chips if pool.device else 0.0
 
 
-def _class_name(result: Result) -> str:
-    return result.traffic_class or "default"
-
-
-def _grouped(results: Iterable[Result], key: Callable[[Result], str]) -> list[tuple[str, list[Result]]]:
-    groups: dict[str, list[Result]] = {}
-    for result in results:
-        groups.setdefault(key(result), []).append(result)
-    return sorted(groups.items())
-
-
-def _class(results: Sequence[Result], duration_s: float) -> Json:
+def _class(columns: Columns, duration_s: float) -> Json:
     return {
-        **_counts(results),
-        "goodput_rps": _rate(sum(result.attained for result in results), duration_s),
-        "slo_attainment": _attainment(results),
-        **_times(results),
-        **_tokens(results),
-        "good_tokens": sum(result.output_tokens for result in results if result.attained),
+        **_counts(columns),
+        "goodput_rps": _rate(_sum(columns.attained), duration_s),
+        "slo_attainment": _attainment(columns),
+        **_times(columns),
+        **_tokens(columns),
+        "good_tokens": _sum(columns.output_tokens[columns.attained]),
     }
 
 
-def _by_pool(run: Run) -> dict[str, Json]:
-    """Requests and tokens of each phase. `handed_over` left the pool after prefill, `taken_over` came in for decode."""
-    pools = {worker.name: worker.pool.name for worker in run.workers}
-    lines: dict[str, Counter[str]] = {name: Counter() for name in pools.values()}
-    for result in run.results:
-        if result.outcome.column == "rejected":
-            continue
-        prefill, decode = (pool_name(name, pools) for name in (result.prefill, result.decode))
-        into = lines.setdefault(prefill, Counter())
-        into.update(prefill_requests=1, prompt_tokens=result.prompt_tokens, handed_over=int(result.split))
-        out = lines.setdefault(decode, Counter())
-        out.update(decode_requests=1, output_tokens=result.output_tokens, taken_over=int(result.split))
-    charges = _charges(run)
-    return {name: _pool(name, lines[name], charges.get(name, 0.0), run) for name in sorted(lines)}
-
-
-def _pool(name: str, line: Counter[str], api_usd: float, run: Run) -> Json:
+def _owned(name: str, run: Run, api_usd: float) -> Json:
+    """What is known of a pool of the fleet; nothing of one that is not."""
     workers = [worker for worker in run.workers if worker.pool.name == name]
-    made: Json = {
-        key: line[key]
-        for key in (
-            "prefill_requests",
-            "decode_requests",
-            "handed_over",
-            "taken_over",
-            "prompt_tokens",
-            "output_tokens",
-        )
+    if not workers:
+        return {}
+    return {
+        "workers": len(workers),
+        "vendor": workers[0].pool.vendor,
+        "usd": _usd(sum(worker.pool.usd_per_s for worker in workers) * run.duration_s, api_usd),
+        "joules": _round(sum(_watts(worker.pool) for worker in workers) * run.duration_s),
     }
-    if workers:
-        rent = sum(worker.pool.usd_per_s for worker in workers) * run.duration_s
-        made |= {"workers": len(workers), "vendor": workers[0].pool.vendor}
-        made |= {"usd": {"rent": _round(rent), "api": _round(api_usd), "total": _round(rent + api_usd)}}
-        made |= {"joules": _round(sum(_watts(worker.pool) for worker in workers) * run.duration_s)}
-    return made
 
 
-def pool_name(worker_name: str, pools: dict[str, str]) -> str:
-    """The pool of a worker; of one not in `pools`, its name without the number at the end."""
-    if not worker_name:
-        return UNKNOWN_POOL
-    stem, _, number = worker_name.rpartition("-")
-    return pools.get(worker_name) or (stem if number.isdigit() and stem else worker_name)
-
-
-def _vendor_share(run: Run) -> dict[str, float]:
+def _vendor_share(run: Run, results: Results, columns: Columns) -> dict[str, float]:
     """Of all tokens, prompts at their prefill worker and answers at their decode worker; empty without a fleet."""
-    vendors = {worker.name: worker.pool.vendor for worker in run.workers}
-    tokens: Counter[str] = Counter(dict.fromkeys(vendors.values(), 0))
-    for result in run.results:
-        if result.prefill in vendors and result.decode in vendors:
-            tokens[vendors[result.prefill]] += result.prompt_tokens
-            tokens[vendors[result.decode]] += result.output_tokens
-    total = tokens.total()
-    return {name: _round(count / total) if total else 0.0 for name, count in sorted(tokens.items())}
+    of_worker = {worker.name: worker.pool.vendor for worker in run.workers}
+    vendors = sorted(set(of_worker.values()))
+    codes = np.array([vendors.index(of_worker[name]) if name in of_worker else -1 for name in results.workers], int)
+    prefill, decode = codes[columns.prefill], codes[columns.decode]
+    known = (prefill >= 0) & (decode >= 0)
+    tokens = np.bincount(prefill[known], columns.prompt_tokens[known], minlength=len(vendors))
+    tokens += np.bincount(decode[known], columns.output_tokens[known], minlength=len(vendors))
+    total = float(np.sum(tokens))
+    return {name: _round(count / total) if total else 0.0 for name, count in zip(vendors, tokens, strict=True)}
+
+
+def _known(times_s: Floats) -> Floats:
+    return times_s[~np.isnan(times_s)]
+
+
+def _sum(values: NDArray[Any]) -> int:
+    return int(values.sum())
 
 
 def _rate(count: int, seconds: float) -> float:

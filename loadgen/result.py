@@ -1,14 +1,8 @@
-"""What happened to one request, and the gaps between tokens: the raw material of a report."""
+"""What happened to one request."""
 
 from __future__ import annotations
 
-import math
-from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
 
 from policies.api import Slo
 from router.ledger import Outcome
@@ -70,40 +64,3 @@ class Result:
 
 def _within(measured: float | None, limit: float | None) -> bool:
     return limit is None or (measured is not None and measured <= limit)
-
-
-class Gaps:
-    """Gaps between output tokens, each with how many tokens had it."""
-
-    def __init__(self) -> None:
-        self.gap_s = array("d")
-        self.tokens = array("d")
-
-    def add(self, gap_s: float, tokens: float = 1.0) -> None:
-        """`tokens` tokens came `gap_s` after the ones before them."""
-        self.gap_s.append(gap_s)
-        self.tokens.append(tokens)
-
-    def spread(self) -> Spread:
-        """Mean and quantiles over tokens."""
-        return spread(np.frombuffer(self.gap_s), np.frombuffer(self.tokens))
-
-
-Spread = dict[str, float | None]
-"""`mean, p50, p90, p99` of something in seconds; None where nothing was measured."""
-
-_SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-_DIGITS = 9
-
-
-def spread(values: Sequence[float] | NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> Spread:
-    """Quantiles are values that occurred: the least one that at least that share of the weight does not exceed."""
-    numbers = np.asarray(values, dtype=np.float64)
-    if not len(numbers):
-        return dict.fromkeys(("mean", *_SHARES))
-    order = np.argsort(numbers, kind="stable")
-    sorted_ = numbers[order]
-    heaped = np.cumsum(np.ones(len(numbers)) if weights is None else weights[order])
-    at = {name: int(np.searchsorted(heaped, share * heaped[-1] - 1e-9)) for name, share in _SHARES.items()}
-    mean = math.fsum(numbers if weights is None else numbers * weights) / float(heaped[-1])
-    return {"mean": round(mean, _DIGITS), **{name: round(float(sorted_[i]), _DIGITS) for name, i in at.items()}}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 from loadgen.report import Run
+from loadgen.results import Results
 from loadgen.simulate import Simulation
 from loadgen.traffic import Traffic
 from loadgen.workload import Workload
@@ -52,12 +53,13 @@ def simulated(
     began_s = time.process_time()
     simulation.run()
     cpu_s = time.process_time() - began_s
-    last_s = max((result.arrival_s for result in simulation.results), default=0.0)
+    results = Results.of(simulation.results)
+    last_s = float(results.column("arrival_s").max(initial=0.0))
     # A trace may end before the duration asked for, and nobody rents a fleet to wait for rows that do not come.
     offered_s = last_s if workload.rate_per_s is None else workload.duration_s
     return Run(
         policy=name,
-        results=simulation.results,
+        results=results,
         gaps=simulation.gaps,
         offered_s=offered_s,
         duration_s=max(simulation.end_s, offered_s),

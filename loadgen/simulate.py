@@ -15,7 +15,8 @@ from itertools import count
 
 from devices.simulated.engine import DoesNotFit, Sequence, SimulatedWorker, State, Step
 from devices.worker import BillingKind, Worker
-from loadgen.result import Gaps, Result
+from loadgen.gaps import Gaps
+from loadgen.result import Result
 from loadgen.trace import Row
 from policies.api import Placement, Reject, Request
 from policies.quote import kv_bytes

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.answer import Answer, message
-from loadgen.result import Gaps
+from loadgen.gaps import Gaps
 
 
 def event(**fields: object) -> bytes:

@@ -7,8 +7,11 @@ import pytest
 
 from devices.profile import DeviceProfile, Nature
 from devices.worker import ApiPrice, Billing, BillingKind, Limits, Phase, Pool, Worker
-from loadgen.report import Run, pool_name, report
-from loadgen.result import Gaps, Result, spread
+from loadgen.flows import pool_name
+from loadgen.gaps import Gaps
+from loadgen.report import Run, report
+from loadgen.result import Result
+from loadgen.spread import spread
 from policies.api import Slo
 from router.ledger import Outcome
 
