@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from devices.worker import Link, Worker
 
@@ -146,12 +148,20 @@ class FleetView(Protocol):
         """Workers that may decode this request now, in configuration order."""
         ...
 
+    def reachable(self, request: Request) -> Sequence[Worker]:
+        """Those of the decoders that some worker may prefill for now."""
+        ...
+
     def prefillers(self, request: Request, decode: Worker) -> Sequence[Worker]:
         """Workers that may prefill for `decode` now: itself if it can, and those that can hand KV over to it."""
         ...
 
     def load(self, worker: Worker) -> Load:
         """What the worker is doing."""
+        ...
+
+    def requests(self, workers: Sequence[Worker]) -> NDArray[np.int64]:
+        """Requests in flight on each of these workers: quickest for a sequence this view gave out."""
         ...
 
     def quote(self, request: Request, prefill: Worker, decode: Worker, now: float) -> Quote:

@@ -21,7 +21,8 @@ class LeastLoad:
 
         def least(workers: Sequence[Worker], side: int) -> Worker:
             turned = draw(self.seed, request, side, len(workers))
-            order = [*workers[turned:], *workers[:turned]]
-            return min(order, key=lambda worker: fleet.load(worker).requests)
+            requests = fleet.requests(workers)
+            tied = (requests == requests.min()).nonzero()[0]
+            return workers[int(tied[tied.searchsorted(turned) % len(tied)])]
 
         return decode_first(request, fleet, now, least)

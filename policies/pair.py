@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from devices.worker import Worker
+from devices.worker import Phase, Worker
 from policies.api import FleetView, Placement, Request
 
 DECODE_SIDE, PREFILL_SIDE = 0, 1
@@ -18,10 +18,11 @@ def decode_first(request: Request, fleet: FleetView, now: float, choose: Choose)
 
     Every worker that can be of use is reachable this way. None when no pair is free at the moment.
     """
-    reachable = [worker for worker in fleet.decoders(request) if fleet.prefillers(request, worker)]
+    reachable = fleet.reachable(request)
     if not reachable:
         return None
     decode = choose(reachable, DECODE_SIDE)
-    prefillers = fleet.prefillers(request, decode)
-    prefill = decode if decode in prefillers else choose(prefillers, PREFILL_SIDE)
+    prefill = decode
+    if not decode.serves(Phase.PREFILL):
+        prefill = choose(fleet.prefillers(request, decode), PREFILL_SIDE)
     return Placement(prefill, decode, fleet.quote(request, prefill, decode, now))

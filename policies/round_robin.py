@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from devices.worker import Worker
 from policies.api import FleetView, Placement, Request
-from policies.pair import decode_first
+from policies.pair import DECODE_SIDE, decode_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,12 @@ class RoundRobin:
     def place(self, request: Request, fleet: FleetView, now: float) -> Placement | None:
         """The pair whose turn it is, None while no worker is free."""
         turn = fleet.turn()
-        # One step per round of the decoders, or those that meet the same prefill worker in each round leave others out.
-        turns = turn, turn // max(len(fleet.decoders(request)), 1)
-        return decode_first(request, fleet, now, lambda workers, side: workers[turns[side] % len(workers)])
+
+        def next_of(workers: Sequence[Worker], side: int) -> Worker:
+            if side == DECODE_SIDE:
+                return workers[turn % len(workers)]
+            # One step per round of the decoders, or those that meet the same prefill worker in each round leave others
+            # out.
+            return workers[turn // len(fleet.decoders(request)) % len(workers)]
+
+        return decode_first(request, fleet, now, next_of)

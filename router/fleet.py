@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from devices.worker import Link, Phase, Worker
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.worker import Link, Worker
 from policies.api import Placement, Quote, Request
 from policies.quote import quote
+from router.eligibility import NOBODY, Eligibility, Eligible, Workers
 from router.load import WorkerLoad
 from router.output_lengths import OutputLengths
 
@@ -46,39 +51,50 @@ class Fleet:
             raise ValueError("worker names are not unique")
         self.lengths = OutputLengths()
         self.placed = 0
-        self._loads = {worker: WorkerLoad() for worker in self.workers}
+        rows = {worker: row for row, worker in enumerate(self.workers)}
+        in_flight = array("q", bytes(8 * len(rows)))
+        self._in_flight = np.frombuffer(in_flight, np.int64)
+        self._changed: set[int] = set()
+        self._loads = {worker: WorkerLoad(row, in_flight, self._changed) for worker, row in rows.items()}
         self._routable = dict.fromkeys(self.workers, True)
-        self._decoders: dict[str, list[Worker]] = {}
+        by_model: dict[str, list[Worker]] = {}
         for worker in self.workers:
-            if worker.serves(Phase.DECODE):
-                self._decoders.setdefault(worker.pool.model, []).append(worker)
-        self._prefillers = {worker: self._reaching(worker) for worker in self.workers if worker.serves(Phase.DECODE)}
-
-    def _reaching(self, decode: Worker) -> list[Worker]:
-        """The decode worker itself if it prefills, then every worker whose KV can reach it."""
-        own = [decode] if decode.serves(Phase.PREFILL) else []
-        model = decode.pool.model
-        return own + [
-            worker
-            for worker in self.workers
-            if worker is not decode
-            and worker.pool.model == model
-            and worker.serves(Phase.PREFILL)
-            and (worker.pool.name, decode.pool.name) in self.links
-        ]
+            by_model.setdefault(worker.pool.model, []).append(worker)
+        self._eligibility = {model: Eligibility(those, self.links, rows) for model, those in by_model.items()}
 
     # what policies read
 
     def decoders(self, request: Request) -> Sequence[Worker]:
         """Workers that may decode the request now."""
-        return [worker for worker in self._decoders.get(request.model, ()) if self._may_decode(request, worker)]
+        eligible = self._eligible(request)
+        full = self._full(request, eligible)
+        return tuple(worker for worker in eligible.decoders if worker not in full) if full else eligible.decoders
+
+    def reachable(self, request: Request) -> Sequence[Worker]:
+        """Those of them that some worker may prefill for now."""
+        eligible = self._eligible(request)
+        full = self._full(request, eligible)
+        if not full:
+            return eligible.reachable
+        return tuple(
+            worker
+            for worker in eligible.reachable
+            if worker not in full and (worker in eligible.whole or self.prefillers(request, worker))
+        )
 
     def prefillers(self, request: Request, decode: Worker) -> Sequence[Worker]:
         """Workers that may prefill for `decode` now."""
-        prompt = request.prompt_tokens
-        return [
-            worker for worker in self._feeders(request, decode) if worker is decode or self._has_room(worker, prompt)
-        ]
+        eligible, prompt = self._eligible(request), request.prompt_tokens
+        found = eligible.prefillers(decode)
+        if not eligible.hard:
+            return found
+        return tuple(worker for worker in found if worker is decode or self._has_room(worker, prompt))
+
+    def requests(self, workers: Sequence[Worker]) -> NDArray[np.int64]:
+        """Requests in flight on each of these workers."""
+        if isinstance(workers, Workers):
+            return self._in_flight.take(workers.rows)
+        return np.array([self._loads[worker].requests for worker in workers], np.int64)
 
     def load(self, worker: Worker) -> WorkerLoad:
         """What the worker is doing."""
@@ -113,10 +129,7 @@ class Fleet:
 
     def can_ever_serve(self, request: Request) -> bool:
         """Whether some pair now in rotation could take the request if it were idle."""
-        return any(
-            self._holds(request, worker) and self._feeders(request, worker)
-            for worker in self._decoders.get(request.model, ())
-        )
+        return bool(self._eligible(request).reachable)
 
     def reserve(self, request: Request, placement: Placement, now: float) -> Reservation:
         """Book both phases of an attempt."""
@@ -128,12 +141,9 @@ class Fleet:
         place_s = prefill.prefill_sent(prompt, prefill_s, now)
         held = Reservation(placement, prompt, prompt + math.ceil(self.lengths.expected(request)), prefill_s, place_s)
         decode = self._loads[placement.decode]
-        decode.own_requests += 1
-        decode.own_decodes += 1
-        decode.kv_tokens += held.decode_kv_tokens
+        decode.decode_booked(held.decode_kv_tokens)
         if placement.split:
-            prefill.own_requests += 1
-            prefill.kv_tokens += prompt
+            prefill.leg_booked(prompt)
         self.placed += 1
         return held
 
@@ -152,16 +162,14 @@ class Fleet:
         if held.prefill_held:
             held.prefill_held = False
             if held.placement.split:
-                load = self._loads[held.placement.prefill]
-                load.own_requests -= 1
-                load.kv_tokens -= held.prompt_tokens
+                self._loads[held.placement.prefill].leg_freed(held.prompt_tokens)
 
     def grown(self, held: Reservation, output_tokens: int) -> None:
         """A request wrote more than was forecast: its KV reservation follows."""
         beyond = held.prompt_tokens + output_tokens - held.decode_kv_tokens
         if beyond > 0 and not held.over:
             held.decode_kv_tokens += beyond
-            self._loads[held.placement.decode].kv_tokens += beyond
+            self._loads[held.placement.decode].kv_grown(beyond)
 
     def release(self, held: Reservation, now: float) -> None:
         """Give back all an attempt still holds; a second call changes nothing."""
@@ -172,14 +180,12 @@ class Fleet:
             self._loads[held.placement.prefill].prefill_taken_back(held.prompt_tokens, held.prefill_s, now)
         self._free_prefill(held)
         held.over = True
-        load = self._loads[held.placement.decode]
-        load.own_requests -= 1
-        load.own_decodes -= 1
-        load.kv_tokens -= held.decode_kv_tokens
+        self._loads[held.placement.decode].decode_freed(held.decode_kv_tokens)
 
     def set_routable(self, worker: Worker, routable: bool) -> None:
         """Take a worker out of rotation or put it back; what runs on it stays booked until it ends."""
         self._routable[worker] = routable
+        self._eligibility[worker.pool.model].forget()
 
     def is_routable(self, worker: Worker) -> bool:
         """Whether new requests may be placed on the worker."""
@@ -192,34 +198,16 @@ class Fleet:
 
     # masks
 
-    def _eligible(self, request: Request, worker: Worker) -> bool:
-        """In rotation, not failed on before, precise enough, and the prompt fits its context."""
-        pool = worker.pool
-        return (
-            self._routable[worker]
-            and worker.name not in request.avoid
-            and pool.precision.bits >= request.min_bits
-            and request.prompt_tokens < pool.limits.max_context_tokens
-        )
+    def _eligible(self, request: Request) -> Eligible:
+        eligibility = self._eligibility.get(request.model)
+        return NOBODY if eligibility is None else eligibility.of(request, self._routable)
 
-    def _holds(self, request: Request, worker: Worker) -> bool:
-        """Eligible, and the longest answer the client asked for fits its context too: engines refuse the rest."""
-        tokens = request.prompt_tokens + (request.max_tokens or 1)
-        return tokens <= worker.pool.limits.max_context_tokens and self._eligible(request, worker)
-
-    def _feeders(self, request: Request, decode: Worker) -> list[Worker]:
-        """Workers that may prefill for `decode`, whatever they do now."""
-        return [
-            worker
-            for worker in self._prefillers[decode]
-            if worker is decode or (request.splittable and self._eligible(request, worker))
-        ]
-
-    def _may_decode(self, request: Request, worker: Worker) -> bool:
-        """It can hold the request, and where slots are hard, has room at this moment."""
-        return self._holds(request, worker) and self._has_room(
-            worker, request.prompt_tokens + self.lengths.expected(request)
-        )
+    def _full(self, request: Request, eligible: Eligible) -> set[Worker]:
+        """Workers of hard slots that could hold the request but have no room to decode it at this moment."""
+        if not eligible.hard:
+            return set()
+        tokens = request.prompt_tokens + self.lengths.expected(request)
+        return {worker for worker in eligible.hard if not self._has_room(worker, tokens)}
 
     def _has_room(self, worker: Worker, tokens: float) -> bool:
         """Whether a slot and KV are free where slots are hard. An idle worker has room for all that it can hold."""

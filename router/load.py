@@ -6,6 +6,7 @@ Telemetry only adds what we did not send ourselves.
 from __future__ import annotations
 
 import math
+from collections.abc import MutableSequence
 from dataclasses import dataclass
 
 DUTY_WINDOW_S = 1.0
@@ -26,44 +27,59 @@ class WorkerReport:
 
 
 class WorkerLoad:
-    """The load of one worker: what we reserved on it, and the foreign load its reports show beyond that."""
+    """The load of one worker: what we reserved on it, and the foreign load its reports show beyond that.
+
+    Attributes:
+        requests: in flight, foreign ones included.
+        decodes: sequences decoding or reserved to; foreign requests are taken to decode.
+        duty, duty_at_s: prefill duty at that time; it fades from there, see `prefill_duty`.
+    """
 
     __slots__ = (
-        "_duty",
-        "_duty_at_s",
+        "_changed",
+        "_foreign",
+        "_in_flight",
+        "_row",
         "_sent_s",
+        "decodes",
+        "duty",
+        "duty_at_s",
         "foreign_requests",
         "kv_tokens",
-        "own_decodes",
-        "own_requests",
         "prefill_s",
         "prefill_until_s",
         "queued_prefill_tokens",
         "reported_at_s",
+        "requests",
     )
 
-    def __init__(self) -> None:
-        self.own_requests = 0
-        self.own_decodes = 0
+    def __init__(self, row: int, in_flight: MutableSequence[int], changed: set[int]) -> None:
+        """`in_flight[row]` follows `requests`; every change of anything puts `row` in `changed`."""
+        self.requests = 0
+        self.decodes = 0
         self.queued_prefill_tokens = 0
         self.kv_tokens = 0
         self.prefill_s = 0.0
         self.prefill_until_s = 0.0
         self.foreign_requests = 0.0
         self.reported_at_s = -math.inf
-        self._duty = 0.0
-        self._duty_at_s = 0.0
+        self.duty = 0.0
+        self.duty_at_s = 0.0
+        self._foreign = 0
         self._sent_s = 0.0
+        self._row = row
+        self._in_flight = in_flight
+        self._changed = changed
 
     @property
-    def requests(self) -> int:
-        """Requests in flight, foreign ones included."""
-        return self.own_requests + round(self.foreign_requests)
+    def own_requests(self) -> int:
+        """Requests of ours in flight."""
+        return self.requests - self._foreign
 
     @property
-    def decodes(self) -> int:
-        """Sequences decoding or reserved to; foreign requests are taken to decode."""
-        return self.own_decodes + round(self.foreign_requests)
+    def own_decodes(self) -> int:
+        """Sequences of ours decoding or reserved to."""
+        return self.decodes - self._foreign
 
     @property
     def idle(self) -> bool:
@@ -76,7 +92,38 @@ class WorkerLoad:
 
     def prefill_duty(self, now: float) -> float:
         """Prefill seconds per second over the last `DUTY_WINDOW_S`, exponentially weighted, at most 1."""
-        return min(self._duty * math.exp((self._duty_at_s - now) / DUTY_WINDOW_S), 1.0)
+        if not self.duty:
+            return 0.0
+        return min(self.duty * math.exp((self.duty_at_s - now) / DUTY_WINDOW_S), 1.0)
+
+    def decode_booked(self, kv_tokens: int) -> None:
+        """A request will decode here, and prefill too unless that is done elsewhere."""
+        self.decodes += 1
+        self.leg_booked(kv_tokens)
+
+    def decode_freed(self, kv_tokens: int) -> None:
+        """It is over."""
+        self.decodes -= 1
+        self.leg_freed(kv_tokens)
+
+    def leg_booked(self, kv_tokens: int) -> None:
+        """A request will only prefill here, and hand its KV over."""
+        self.requests += 1
+        self.kv_tokens += kv_tokens
+        self._in_flight[self._row] = self.requests
+        self._changed.add(self._row)
+
+    def leg_freed(self, kv_tokens: int) -> None:
+        """Its KV is gone from here."""
+        self.requests -= 1
+        self.kv_tokens -= kv_tokens
+        self._in_flight[self._row] = self.requests
+        self._changed.add(self._row)
+
+    def kv_grown(self, kv_tokens: int) -> None:
+        """So many more tokens are reserved."""
+        self.kv_tokens += kv_tokens
+        self._changed.add(self._row)
 
     def prefill_sent(self, tokens: int, seconds: float, now: float) -> float:
         """Prefill work was sent here; returns the seconds of all work sent so far, its place in the order."""
@@ -84,8 +131,9 @@ class WorkerLoad:
         self.prefill_s += seconds
         self._sent_s += seconds
         self.prefill_until_s = max(self.prefill_until_s, now) + seconds
-        self._duty = self._duty * math.exp((self._duty_at_s - now) / DUTY_WINDOW_S) + seconds / DUTY_WINDOW_S
-        self._duty_at_s = now
+        self.duty = self.duty * math.exp((self.duty_at_s - now) / DUTY_WINDOW_S) + seconds / DUTY_WINDOW_S
+        self.duty_at_s = now
+        self._changed.add(self._row)
         return self._sent_s
 
     def prefill_done(self, tokens: int, seconds: float, place_s: float, now: float) -> None:
@@ -101,6 +149,7 @@ class WorkerLoad:
     def _prefill_left(self, tokens: int, seconds: float) -> None:
         self.queued_prefill_tokens -= tokens
         self.prefill_s = max(self.prefill_s - seconds, 0.0) if self.queued_prefill_tokens else 0.0
+        self._changed.add(self._row)
 
     def reported(self, report: WorkerReport) -> None:
         """Correct the foreign load: requests the worker has beyond ours."""
@@ -111,3 +160,13 @@ class WorkerLoad:
             return
         measured = max((report.running or 0) + (report.waiting or 0) - self.own_requests, 0)
         self.foreign_requests += REPORT_GAIN * (measured - self.foreign_requests)
+        self._foreign_is(round(self.foreign_requests))
+
+    def _foreign_is(self, foreign: int) -> None:
+        more = foreign - self._foreign
+        if more:
+            self._foreign = foreign
+            self.requests += more
+            self.decodes += more
+            self._in_flight[self._row] = self.requests
+            self._changed.add(self._row)

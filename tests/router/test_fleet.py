@@ -138,11 +138,11 @@ def test_masks_leave_out_what_cannot_serve() -> None:
     small = worker("small", pool("a", max_context_tokens=500))
     large = worker("large", pool("b"))
     view = fleet(small, large)
-    assert view.decoders(request(prompt_tokens=499)) == [small, large]
-    assert view.decoders(request(prompt_tokens=500)) == [large]
-    assert view.decoders(request(avoid=["large"], prompt_tokens=10)) == [small]
-    assert view.decoders(request(model_name="other")) == []
-    assert view.decoders(request(min_bits=17)) == []
+    assert list(view.decoders(request(prompt_tokens=499))) == [small, large]
+    assert list(view.decoders(request(prompt_tokens=500))) == [large]
+    assert list(view.decoders(request(avoid=["large"], prompt_tokens=10))) == [small]
+    assert list(view.decoders(request(model_name="other"))) == []
+    assert list(view.decoders(request(min_bits=17))) == []
     view.set_routable(large, False)
     assert not view.is_routable(large)
     assert not view.can_ever_serve(request(prompt_tokens=500))
@@ -151,12 +151,12 @@ def test_masks_leave_out_what_cannot_serve() -> None:
 def test_hard_slots_admit_only_what_fits_slots_and_kv() -> None:
     lpu = worker("lpu", pool("l", hard_slots=True, max_seqs=2, kv_tokens=2500))
     view = fleet(lpu)
-    assert view.decoders(request(prompt_tokens=2301)) == [lpu], "idle, it has all the room there ever will be"
+    assert list(view.decoders(request(prompt_tokens=2301))) == [lpu], "idle, it has all the room there ever will be"
     booked(view, request("a", prompt_tokens=300), "lpu", "lpu")
-    assert view.decoders(request(prompt_tokens=1801)) == []
-    assert view.decoders(request(prompt_tokens=1800)) == [lpu]
+    assert list(view.decoders(request(prompt_tokens=1801))) == []
+    assert list(view.decoders(request(prompt_tokens=1800))) == [lpu]
     booked(view, request("b", prompt_tokens=300), "lpu", "lpu")
-    assert view.decoders(request(prompt_tokens=1)) == []
+    assert list(view.decoders(request(prompt_tokens=1))) == []
 
 
 def test_hard_slots_are_kept_for_prefill_legs_too() -> None:
@@ -167,21 +167,21 @@ def test_hard_slots_are_kept_for_prefill_legs_too() -> None:
     )
     prefill, decode = view.by_name["l"], view.by_name["d"]
     held = booked(view, request("a", prompt_tokens=1000), "l", "d")
-    assert view.prefillers(request(prompt_tokens=1501), decode) == []
-    assert view.prefillers(request(prompt_tokens=1500), decode) == [prefill]
+    assert list(view.prefillers(request(prompt_tokens=1501), decode)) == []
+    assert list(view.prefillers(request(prompt_tokens=1500), decode)) == [prefill]
     booked(view, request("b", prompt_tokens=1000), "l", "d")
-    assert view.prefillers(request(prompt_tokens=1), decode) == []
+    assert list(view.prefillers(request(prompt_tokens=1), decode)) == []
     assert view.can_ever_serve(request(prompt_tokens=1))
     view.first_token(held, now=1.0)
-    assert view.prefillers(request(prompt_tokens=1), decode) == [prefill]
+    assert list(view.prefillers(request(prompt_tokens=1), decode)) == [prefill]
 
 
 def test_the_longest_answer_asked_for_must_fit_the_context() -> None:
     """Engines refuse a request whose prompt and `max_tokens` exceed their context."""
     small, large = worker("small", pool("a", max_context_tokens=8192)), worker("large", pool("b"))
     view = fleet(small, large)
-    assert view.decoders(request(prompt_tokens=5000, max_tokens=3192)) == [small, large]
-    assert view.decoders(request(prompt_tokens=5000, max_tokens=3193)) == [large]
+    assert list(view.decoders(request(prompt_tokens=5000, max_tokens=3192))) == [small, large]
+    assert list(view.decoders(request(prompt_tokens=5000, max_tokens=3193))) == [large]
     view.set_routable(large, False)
     assert not view.can_ever_serve(request(prompt_tokens=5000, max_tokens=3193))
 
@@ -189,9 +189,9 @@ def test_the_longest_answer_asked_for_must_fit_the_context() -> None:
 def test_prefill_workers_are_masked_like_the_others() -> None:
     view = split_fleet()
     p, d = view.by_name["p-0"], view.by_name["d-0"]
-    assert view.prefillers(request(), d) == [p]
-    assert view.prefillers(request(splittable=False), d) == []
-    assert view.prefillers(request(avoid=["p-0"]), d) == []
+    assert list(view.prefillers(request(), d)) == [p]
+    assert list(view.prefillers(request(splittable=False), d)) == []
+    assert list(view.prefillers(request(avoid=["p-0"]), d)) == []
     view.set_routable(p, False)
     assert not view.can_ever_serve(request())
 
