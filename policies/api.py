@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import xxhash
@@ -61,9 +61,8 @@ class Request:
     splittable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """What one pair of workers is predicted to deliver.
+class Quote(NamedTuple):
+    """What one pair of workers is predicted to deliver. A tuple: one is made for every request.
 
     Attributes:
         ttft_s: from `now` to the first token at the client, waiting and KV transfer included.
@@ -86,8 +85,7 @@ class Quote:
         return self.usd + (output_tokens - self.output_tokens) * self.usd_per_output_token
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """The chosen workers; the same one twice when it serves both phases."""
 
     prefill: Worker

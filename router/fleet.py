@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.worker import Link, Worker
+from devices.worker import Link, Pool, Worker
 from policies.api import Placement, Quote, Request
 from policies.quote import quote
 from router.eligibility import NOBODY, Eligibility, Eligible, Workers
@@ -56,6 +56,11 @@ class Fleet:
         self._in_flight = np.frombuffer(in_flight, np.int64)
         self._changed: set[int] = set()
         self._loads = {worker: WorkerLoad(row, in_flight, self._changed) for worker, row in rows.items()}
+        self._alone: dict[Pool, float] = {}
+        self._alone_tokens = -1
+        self._asked: Request | None = None
+        self._answer = NOBODY
+        self._metered = frozenset(worker for worker in self.workers if worker.pool.metered)
         self._routable = dict.fromkeys(self.workers, True)
         by_model: dict[str, list[Worker]] = {}
         for worker in self.workers:
@@ -110,12 +115,23 @@ class Fleet:
             request,
             prefill,
             decode,
-            self.link(prefill, decode),
+            None if prefill is decode else self.link(prefill, decode),
             self._loads[prefill],
             self._loads[decode],
             self.lengths.expected(request),
             now,
+            alone_s=self._alone_s(prefill.pool, request.prompt_tokens),
         )
+
+    def _alone_s(self, pool: Pool, prompt_tokens: int) -> float:
+        """Seconds of a prefill on an idle worker; asked for the same prompt over and over until it is placed."""
+        if prompt_tokens != self._alone_tokens:
+            self._alone_tokens = prompt_tokens
+            self._alone.clear()
+        seconds = self._alone.get(pool)
+        if seconds is None:
+            seconds = self._alone[pool] = pool.predictor.prefill_s(prompt_tokens)
+        return seconds
 
     def output_tokens(self, request: Request) -> float:
         """Expected output length."""
@@ -136,13 +152,13 @@ class Fleet:
         prompt = request.prompt_tokens
         pool = placement.prefill.pool
         # An API takes calls side by side: one does not wait for the other's prefill.
-        prefill_s = 0.0 if pool.metered else pool.predictor.prefill_s(prompt)
+        prefill_s = 0.0 if placement.prefill in self._metered else self._alone_s(pool, prompt)
         prefill = self._loads[placement.prefill]
         place_s = prefill.prefill_sent(prompt, prefill_s, now)
         held = Reservation(placement, prompt, prompt + math.ceil(self.lengths.expected(request)), prefill_s, place_s)
         decode = self._loads[placement.decode]
         decode.decode_booked(held.decode_kv_tokens)
-        if placement.split:
+        if placement.prefill is not placement.decode:
             prefill.leg_booked(prompt)
         self.placed += 1
         return held
@@ -186,6 +202,7 @@ class Fleet:
         """Take a worker out of rotation or put it back; what runs on it stays booked until it ends."""
         self._routable[worker] = routable
         self._eligibility[worker.pool.model].forget()
+        self._asked = None
 
     def is_routable(self, worker: Worker) -> bool:
         """Whether new requests may be placed on the worker."""
@@ -199,8 +216,12 @@ class Fleet:
     # masks
 
     def _eligible(self, request: Request) -> Eligible:
+        if request is self._asked:
+            return self._answer
         eligibility = self._eligibility.get(request.model)
-        return NOBODY if eligibility is None else eligibility.of(request, self._routable)
+        self._asked = request
+        self._answer = NOBODY if eligibility is None else eligibility.of(request, self._routable)
+        return self._answer
 
     def _full(self, request: Request, eligible: Eligible) -> set[Worker]:
         """Workers of hard slots that could hold the request but have no room to decode it at this moment."""

@@ -99,12 +99,18 @@ class WorkerLoad:
     def decode_booked(self, kv_tokens: int) -> None:
         """A request will decode here, and prefill too unless that is done elsewhere."""
         self.decodes += 1
-        self.leg_booked(kv_tokens)
+        self.requests += 1
+        self.kv_tokens += kv_tokens
+        self._in_flight[self._row] = self.requests
+        self._changed.add(self._row)
 
     def decode_freed(self, kv_tokens: int) -> None:
         """It is over."""
         self.decodes -= 1
-        self.leg_freed(kv_tokens)
+        self.requests -= 1
+        self.kv_tokens -= kv_tokens
+        self._in_flight[self._row] = self.requests
+        self._changed.add(self._row)
 
     def leg_booked(self, kv_tokens: int) -> None:
         """A request will only prefill here, and hand its KV over."""

@@ -20,12 +20,15 @@ class OutputLengths:
 
     def expected(self, request: Request) -> float:
         """Mean of the request's kind, at most the client's own limit."""
-        mean, _ = self._means.get((request.model, request.traffic_class), (self.PRIOR_TOKENS, 0))
-        return mean if request.max_tokens is None else min(mean, float(request.max_tokens))
+        known = self._means.get((request.model, request.traffic_class))
+        mean = self.PRIOR_TOKENS if known is None else known[0]
+        most = request.max_tokens
+        return mean if most is None or mean <= most else float(most)
 
     def finished(self, request: Request, output_tokens: int) -> None:
         """Learn from one finished request."""
         key = request.model, request.traffic_class
-        mean, count = self._means.get(key, (self.PRIOR_TOKENS, self.PRIOR_WEIGHT))
-        count = min(count + 1, self.MEMORY)
+        mean, count = self._means.get(key) or (self.PRIOR_TOKENS, self.PRIOR_WEIGHT)
+        if count < self.MEMORY:
+            count += 1
         self._means[key] = mean + (output_tokens - mean) / count, count

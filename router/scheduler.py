@@ -11,6 +11,7 @@ import heapq
 import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from policies.api import Placement, Policy, Reject, Request
 from router.fleet import Fleet, Reservation
@@ -22,8 +23,7 @@ Kind = tuple[str, str, int, bool]
 """What requests have in common that the same workers may take; they are served in order of arrival."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What becomes of one attempt."""
 
     request: Request
