@@ -67,7 +67,11 @@ class SimulatedWorker:
         self._kv = KvBlocks(limits, prefix_tokens)
         self._stretch = Stretch()
         self._end_s = math.inf
-        self._idle()
+        self._joined: list[Sequence] = []
+        self._chunks: list[Sequence] = []
+        self._sizes: list[tuple[int, int]] = []
+        self._budget = 0
+        self._preempted = self._blocked_hits = False
 
     # what others may read
 
@@ -185,6 +189,8 @@ class SimulatedWorker:
         if now < self._now:
             raise ValueError(f"time runs backwards: {now} after {self._now}")
         self._now = now
+        if now < self._end_s and not self._transfers and not self._pinned:
+            return
         while (at := self.next_event_s) <= now:
             if self._end_s <= at:
                 self._end()
@@ -197,7 +203,10 @@ class SimulatedWorker:
             while self._pinned and (oldest := next(iter(self._pinned.values()))).lease_end_s <= at:
                 self._unpin(oldest.id, at)
                 self.lease_expired += 1
-            self._settle(at)
+            if self._end_s == math.inf:
+                self._begin(at)
+            else:
+                self._settle(at)
 
     def _settle(self, at: float) -> None:
         """Use what has just become free, or has just arrived: now if idle, else when the iteration under way ends."""
@@ -246,12 +255,12 @@ class SimulatedWorker:
 
     def _idle(self) -> None:
         self._end_s = math.inf
-        self._joined: list[Sequence] = []
-        self._chunks: list[Sequence] = []
-        self._sizes: list[tuple[int, int]] = []
-        self._budget = 0
-        self._preempted = False
-        self._blocked_hits = False
+        self._preempted = self._blocked_hits = False
+        if self._joined:
+            self._joined = []
+        if self._chunks:
+            self._chunks = []
+            self._sizes = []
 
     def _begin(self, at: float) -> None:
         self._stretch.start_s = at
@@ -261,17 +270,27 @@ class SimulatedWorker:
                 del self._legs[sequence.id]
                 self._enter(sequence)
                 self._decode(sequence, sequence.prompt_tokens - 1)
-        if self._kv.short():
+            if self._partial is not None:  # decodes go before prompts, and so would it have been preempted first
+                del self._running[self._partial.id]
+                self._enter(self._partial)
+        kv = self._kv
+        if kv.short():
             self._find_room()
-        self._kv.make_room(1)
-        self._budget = self.limits.max_batched_tokens - self._kv.batch
+        if kv.cache.unused:
+            kv.make_room(1)
+        self._budget = self.limits.max_batched_tokens - kv.batch
+        if self._queue or self._partial is not None:
+            self._fill(at)
+        self._plan()
+
+    def _fill(self, at: float) -> None:
+        """Prompts take what the decodes leave of the budget: the half-done one first, then the queue."""
         if self._partial is not None:
             self._go_on(self._partial)
         if self._preempted and not (self._kv.batch or self._sizes):
             self._preempted = False  # nobody is left to run: waiting for the next iteration would be for ever
         if self._queue and not self._preempted:
             self._admit(at)
-        self._plan()
 
     def _join(self, at: float) -> None:
         """An iteration began at this very instant: more may enter, as long as its budget lasts."""
@@ -459,26 +478,22 @@ class SimulatedWorker:
     # iterations end
 
     def _end(self) -> None:
-        stretch, chunks = self._stretch, self._chunks
-        iterations, at = stretch.iterations, self._end_s
-        decodes = self._kv.batch
-        self._kv.make_room(iterations)
-        self._kv.book(iterations)
-        decoded = self._listed()
-        first = [s for s in self._joined if s.state is State.DECODE]
-        joined, prompted = len(first), 0
+        stretch, kv = self._stretch, self._kv
+        iterations, at, decodes = stretch.iterations, self._end_s, kv.batch
+        if kv.cache.unused:
+            kv.make_room(iterations)
+        kv.book(iterations)
+        decoded = self._listed() if self._list_decoded else ()
+        first = [sequence for sequence in self._joined if sequence.state is State.DECODE] if self._joined else []
+        joined, prompted, prefilled_tokens = len(first), 0, 0
+        finished: list[Sequence] = []
+        marked: list[Sequence] = []
         resumed: list[Sequence] = []
-        finished, marked = self._due_now() if self._due and self._due[0][0] <= self._kv.steps else ([], [])
-        for sequence in chunks:
-            if sequence.state is not State.PREFILL or sequence.prefilled < sequence.goal:
-                continue
-            prompted += 1
-            (resumed if sequence.made else first).append(sequence)
-            sequence.made += 1
-            if sequence.made == sequence.output_tokens:
-                finished.append(sequence)
-            else:
-                self._decode(sequence, sequence.goal)
+        if self._due and self._due[0][0] <= kv.steps:
+            self._due_now(finished, marked)
+        if self._chunks:
+            prefilled_tokens = sum([size for size, _ in self._sizes])
+            prompted = self._prompts_end(first, resumed, finished, marked)
         for sequence in first:
             sequence.first_s = at
         if finished:
@@ -486,7 +501,7 @@ class SimulatedWorker:
             for sequence in finished:
                 self._finish(sequence, at)
         if self._list_decoded:
-            decoded += tuple(s for s in first + resumed if s not in decoded)
+            decoded += tuple(sequence for sequence in first + resumed if sequence not in decoded)
         self._out.append(
             Step(
                 stretch.start_s,
@@ -496,34 +511,50 @@ class SimulatedWorker:
                 stretch.growth_s,
                 iterations * decodes + prompted,
                 decodes - joined,
-                sum([size for size, _ in self._sizes]),
-                tuple(first),
-                tuple(finished),
-                tuple(marked),
-                tuple(resumed),
+                prefilled_tokens,
+                first,
+                finished,
+                marked,
+                resumed,
                 decoded,
             )
         )
         self._idle()
 
+    def _prompts_end(
+        self, first: list[Sequence], resumed: list[Sequence], finished: list[Sequence], marked: list[Sequence]
+    ) -> int:
+        """Prompts that are complete make a token; returns how many."""
+        prompted = 0
+        for sequence in self._chunks:
+            if sequence.state is not State.PREFILL or sequence.prefilled < sequence.goal:
+                continue  # aborted on its way, or not yet complete
+            prompted += 1
+            (resumed if sequence.made else first).append(sequence)
+            sequence.made += 1
+            if sequence.made == sequence.mark_tokens:
+                marked.append(sequence)
+            if sequence.made == sequence.output_tokens:
+                finished.append(sequence)
+            else:
+                self._decode(sequence, sequence.goal)
+        return prompted
+
     def _tell(self, iterations: int) -> None:
         """Iterations at the start of a stretch that goes on: nobody finished in them."""
         stretch = self._stretch
         start_s, gap_s, growth_s = stretch.start_s, stretch.gap_s, stretch.growth_s
-        end_s, batch, decoded = stretch.end_of(iterations), self._kv.batch, self._listed()
+        end_s, batch = stretch.end_of(iterations), self._kv.batch
+        decoded = self._listed() if self._list_decoded else ()
         self._out.append(
-            Step(start_s, end_s, iterations, gap_s, growth_s, batch * iterations, batch, 0, (), (), (), (), decoded)
+            Step(start_s, end_s, iterations, gap_s, growth_s, batch * iterations, batch, 0, [], [], [], [], decoded)
         )
 
     def _listed(self) -> tuple[Sequence, ...]:
-        if not self._list_decoded:
-            return ()
-        return tuple(s for s in self._running.values() if s.state is State.DECODE)
+        return tuple(sequence for sequence in self._running.values() if sequence.state is State.DECODE)
 
-    def _due_now(self) -> tuple[list[Sequence], list[Sequence]]:
+    def _due_now(self, finished: list[Sequence], marked: list[Sequence]) -> None:
         """Whose last token, or whose mark, this iteration was."""
-        finished: list[Sequence] = []
-        marked: list[Sequence] = []
         due, steps = self._due, self._kv.steps
         while due and due[0][0] <= steps:
             step, order, sequence = heapq.heappop(due)
@@ -532,9 +563,8 @@ class SimulatedWorker:
             if step == sequence.finish_step:
                 self._kv.stop(sequence)
                 finished.append(sequence)
-            elif step == sequence.mark_step:
+            if step == sequence.mark_step:
                 marked.append(sequence)
-        return finished, marked
 
     def _finish(self, sequence: Sequence, at: float) -> None:
         sequence.state, sequence.ended_s = State.FINISHED, at

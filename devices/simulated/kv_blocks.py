@@ -63,7 +63,7 @@ class KvBlocks:
 
     def _used_at_most(self, ahead: int) -> int:
         """The same from above, at no cost: as if every last block held a single token."""
-        used = self._others + self.cache.in_use_blocks
+        used = self._others + (self.cache.in_use_blocks if self.cache.held else 0)
         if self.whole:
             return used
         return used - self._shared + (self.context + self.batch * (ahead + self._block - 1)) // self._block

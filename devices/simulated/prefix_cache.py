@@ -10,28 +10,28 @@ class PrefixCache:
     """Chained prefix ids, each holding `blocks_each` KV blocks once, however many sequences refer to it.
 
     Attributes:
-        in_use: ids that some sequence refers to.
+        unused: ids nobody refers to, the one to be evicted next first.
     """
 
     def __init__(self, blocks_each: int) -> None:
         self.blocks_each = blocks_each
         self._references: dict[int, int] = {}
-        self._unused: OrderedDict[int, None] = OrderedDict()  # the one to be evicted next, first
+        self.unused: OrderedDict[int, None] = OrderedDict()
 
     @property
-    def in_use(self) -> int:
-        """Ids with a reference."""
-        return len(self._references) - len(self._unused)
+    def held(self) -> bool:
+        """Whether anything is in it."""
+        return bool(self._references)
 
     @property
     def in_use_blocks(self) -> int:
         """Blocks that cannot be taken away."""
-        return (len(self._references) - len(self._unused)) * self.blocks_each
+        return (len(self._references) - len(self.unused)) * self.blocks_each
 
     @property
     def unused_blocks(self) -> int:
         """Blocks that eviction can free."""
-        return len(self._unused) * self.blocks_each
+        return len(self.unused) * self.blocks_each
 
     def leading(self, prefix: tuple[int, ...], most: int) -> int:
         """How many of the first `most` ids are here, counted up to the first that is not."""
@@ -44,12 +44,12 @@ class PrefixCache:
 
     def unused_among(self, ids: tuple[int, ...]) -> int:
         """How many of these ids nobody refers to."""
-        unused = self._unused
+        unused = self.unused
         return sum(1 for block in ids if block in unused) if unused else 0
 
     def take(self, ids: Iterable[int]) -> None:
         """Refer to ids that are here."""
-        references, unused = self._references, self._unused
+        references, unused = self._references, self.unused
         for block in ids:
             references[block] += 1
             unused.pop(block, None)
@@ -63,7 +63,7 @@ class PrefixCache:
 
     def drop(self, ids: list[int]) -> None:
         """Give references back, the deepest first, so that the end of a prefix is evicted before its start."""
-        references, unused = self._references, self._unused
+        references, unused = self._references, self.unused
         for block in reversed(ids):
             left = references[block] - 1
             references[block] = left
@@ -72,7 +72,7 @@ class PrefixCache:
 
     def evict(self, blocks: int) -> None:
         """Free at least so many blocks, or all that can be."""
-        while blocks > 0 and self._unused:
-            block, _ = self._unused.popitem(last=False)
+        while blocks > 0 and self.unused:
+            block, _ = self.unused.popitem(last=False)
             del self._references[block]
             blocks -= self.blocks_each

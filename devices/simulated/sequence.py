@@ -134,8 +134,8 @@ class Step:
     tokens: int
     continuing: int
     prefilled_tokens: int
-    first: tuple[Sequence, ...]
-    finished: tuple[Sequence, ...]
-    marked: tuple[Sequence, ...]
-    resumed: tuple[Sequence, ...]
+    first: list[Sequence]
+    finished: list[Sequence]
+    marked: list[Sequence]
+    resumed: list[Sequence]
     decoded: tuple[Sequence, ...]
