@@ -185,7 +185,7 @@ def test_a_preempted_decode_leg_comes_back_as_a_prompt() -> None:
     # at 4 s a takes the last free block, the leg is the last and goes; alone a needs 1 s each, to 7 s;
     # then 5 tokens at once, three decodes
     assert engine.tokens == {"a": [4.0, 5.0, 6.0, 7.0], "leg": [12.0, 13.0, 14.0, 15.0]}
-    assert engine.cached["leg"] == [0]
+    assert engine.cached["leg"] == [0, 0]  # as a leg, then as a prompt
 
 
 def test_hard_slots_take_all_blocks_at_the_door() -> None:

@@ -6,13 +6,12 @@ It shares no code with `devices.simulated`; what it counts it counts anew from p
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass, field
 
 from devices.worker import Limits, Predictor
 
 
-class TooLong(Exception):
+class TooLong(ValueError):
     """The sequence can never run on this worker, not even alone."""
 
 
@@ -38,7 +37,9 @@ class Life:
         goal: KV tokens after which the prompt is complete; 0 for a decode leg whose KV came over a wire.
         private: blocks only this sequence uses.
         shared: positions in `asked.prefix` of the cached ids it references, ascending.
-        cached: KV tokens found in the cache at the latest admission.
+        tokens: when each of its output tokens came.
+        cached: KV tokens each of its admissions found in the prefix cache.
+        end: (time, "finished" | "aborted"), or of a pinned one (time, "released" | "expired").
     """
 
     asked: Asked
@@ -47,7 +48,9 @@ class Life:
     goal: int = 0
     private: int = 0
     shared: list[int] = field(default_factory=list)
-    cached: int = 0
+    tokens: list[float] = field(default_factory=list)
+    cached: list[int] = field(default_factory=list)
+    end: tuple[float, str] = (math.nan, "")
     arrives_s: float = math.inf
     lease_end_s: float = math.inf
     preempted: bool = False
@@ -80,9 +83,8 @@ class Oracle:
     """Tells of every sequence when each of its tokens came, what became of it and what its admissions found cached.
 
     Attributes:
-        tokens: id -> times of its tokens.
+        lives: of all that were accepted, in order of submission.
         ends: (time, id, "finished" | "aborted" | "released" | "expired") in the order in which they happened.
-        cached: id -> cached tokens of each of its admissions as a prompt.
         iterations: (start, end, decodes, prompt tokens) of all of them.
     """
 
@@ -98,9 +100,8 @@ class Oracle:
         self.unused: list[int] = []  # cached prefix ids nobody references, the next to go first
         self.iteration: Iteration | None = None
         self.preemptions = 0
-        self.tokens: dict[str, list[float]] = defaultdict(list)
+        self.lives: list[Life] = []
         self.ends: list[tuple[float, str, str]] = []
-        self.cached: dict[str, list[int]] = defaultdict(list)
         self.iterations: list[tuple[float, float, int, int]] = []
 
     # What callers may do
@@ -112,6 +113,7 @@ class Oracle:
         life = Life(asked)
         if life.total > self.limits.max_context_tokens or self._blocks_of(life.total) > self.blocks:
             raise TooLong(asked)
+        self.lives.append(life)
         self.queue.append(life)
         under_way = self.iteration
         if under_way and under_way.start_s == now and not under_way.preempted:
@@ -128,7 +130,7 @@ class Oracle:
             if life in place:
                 place.remove(life)
         self._free(life)
-        self.ends.append((now, id, "aborted"))
+        self._end(life, now, "aborted")
         self._wake(now)
         return True
 
@@ -160,6 +162,31 @@ class Oracle:
         times = [life.lease_end_s for life in self.pinned]
         times += [self.iteration.end_s] if self.iteration else [life.arrives_s for life in self.transferring]
         return min(times, default=math.inf)
+
+    @property
+    def tokens(self) -> dict[str, list[float]]:
+        """By id, of those that made any; an id may have had several lives."""
+        tokens: dict[str, list[float]] = {}
+        for life in self.lives:
+            if life.tokens:
+                tokens.setdefault(life.asked.id, []).extend(life.tokens)
+        return tokens
+
+    @property
+    def cached(self) -> dict[str, list[int]]:
+        """By id, of each admission."""
+        return {life.asked.id: life.cached for life in self.lives}
+
+    @property
+    def prefilled_tokens(self) -> int:
+        """Prompt tokens of all iterations that have ended."""
+        return sum(prompt for _, _, _, prompt in self.iterations)
+
+    @property
+    def load(self) -> tuple[int, int, int]:
+        """Running or transferring, waiting, tokens of KV pinned in whole blocks."""
+        blocks = sum(life.private + len(life.shared) * self._blocks_of(self.prefix_tokens) for life in self.pinned)
+        return len(self.running) + len(self.transferring), len(self.queue), blocks * self.limits.block_size
 
     @property
     def kv_tokens(self) -> int:
@@ -199,10 +226,10 @@ class Oracle:
 
     def _make_token(self, life: Life, t: float) -> None:
         life.made += 1
-        self.tokens[life.asked.id].append(t)
+        life.tokens.append(t)
         if life.made == life.asked.output_tokens:
             self.running.remove(life)
-            self.ends.append((t, life.asked.id, "finished"))
+            self._end(life, t, "finished")
             if life.asked.pin:
                 life.lease_end_s = t + self.lease_s
                 self.pinned.append(life)
@@ -288,6 +315,7 @@ class Oracle:
         self.transferring.append(life)
         self._take(life, needed)
         life.kv, life.arrives_s = received, t + life.asked.transfer_s
+        life.cached.append(0)
         return True
 
     def _enter_prompt(self, life: Life, iteration: Iteration) -> bool:
@@ -308,8 +336,8 @@ class Oracle:
         self.running.append(life)
         self.unused = [id for id in self.unused if id not in hits]
         life.shared = list(range(len(hits)))
-        life.goal, life.kv, life.cached = goal, cached, cached
-        self.cached[life.asked.id].append(cached)
+        life.goal, life.kv = goal, cached
+        life.cached.append(cached)
         self._take(life, needed)
         self._schedule(life, chunk, iteration)
         return True
@@ -375,7 +403,11 @@ class Oracle:
     def _unpin(self, life: Life, t: float, why: str) -> None:
         self.pinned.remove(life)
         self._free(life)
-        self.ends.append((t, life.asked.id, why))
+        self._end(life, t, why)
+
+    def _end(self, life: Life, t: float, how: str) -> None:
+        life.end = t, how
+        self.ends.append((t, life.asked.id, how))
 
     def _find(self, id: str) -> Life | None:
         for life in self.queue + self._holders():
