@@ -166,14 +166,24 @@ def test_cache_that_arrives_during_an_iteration_waits_for_its_end() -> None:
     assert engine.tokens == {"a": [1.0, 2.0, 3.0, 4.0], "half": [2.0], "now": [2.0], "late": [3.0], "idle": [10.0]}
 
 
-def test_a_decode_leg_joins_before_a_half_done_prompt_and_takes_of_its_budget() -> None:
+def test_a_decode_leg_joins_after_a_half_done_prompt_and_takes_of_its_budget() -> None:
     engine = oracle(budget=4, blocks=4)
     engine.submit(Asked("long", 10, 1), 0.0)  # chunks of 4, then 3 and 3 beside the leg
-    engine.submit(Asked("leg", 4, 3, transfer_s=0.5), 0.0)
+    engine.submit(Asked("leg", 4, 4, transfer_s=0.5), 0.0)
     engine.run(100.0)
-    # blocks at 2 s: leg 2 (its fifth token), long 2 and a third wanted for 10 tokens: it preempts itself;
-    # anew at 3 s: 3 tokens beside the leg's last, at 4 s 4, at 5 s 3
-    assert engine.tokens == {"leg": [2.0, 3.0, 4.0], "long": [6.0]}
+    # blocks at 2 s: the leg 2 (its fifth token), long 2 and a third wanted for 10 tokens: it preempts itself;
+    # anew at 3 s: 3 tokens beside the leg, at 4 s 3 more, at 5 s 4
+    assert engine.tokens == {"leg": [2.0, 3.0, 4.0, 5.0], "long": [6.0]}
+    assert engine.preemptions == 1
+
+
+def test_an_arrived_decode_leg_without_room_goes_before_the_half_done_prompt_ahead_of_it() -> None:
+    engine = oracle(budget=4, blocks=2)
+    engine.submit(Asked("long", 5, 1), 0.0)  # 1 block, at 1 s a second
+    engine.submit(Asked("leg", 5, 3, transfer_s=0.5), 0.0)  # 1 block, at 1 s it joins and needs a second
+    engine.run(100.0)
+    # at 1 s the leg is the last; at 2 s it comes back with 5 tokens, 4 and 1
+    assert engine.tokens == {"long": [2.0], "leg": [4.0, 5.0, 6.0]}
     assert engine.preemptions == 1
 
 
@@ -219,6 +229,16 @@ def test_nothing_joins_an_iteration_that_began_with_a_preemption() -> None:
     engine.submit(Asked("d", 1, 1), 2.0)  # a block is free, but this begin was one of preemptions
     engine.run(100.0)
     assert (engine.tokens["a"], engine.tokens["d"]) == ([1.0, 2.0, 3.0, 4.0], [4.0])
+
+
+def test_who_joins_after_an_abort_at_the_same_instant_finds_the_budget_but_not_the_time_taken() -> None:
+    engine = oracle(PER_TOKEN, budget=6)
+    engine.submit(Asked("a", 3, 1), 0.0)
+    engine.submit(Asked("b", 2, 1), 0.0)
+    engine.abort("a", 0.0)
+    engine.submit(Asked("c", 2, 1), 0.0)  # 1 token of it fits beside the 5; 3 are computed
+    engine.run(100.0)
+    assert engine.tokens == {"b": [3.0], "c": [4.0]}
 
 
 def test_an_aborted_sequence_leaves_its_iteration_as_long_as_it_was() -> None:

@@ -66,11 +66,10 @@ class Life:
 
 @dataclass(eq=False, slots=True)
 class Iteration:
-    """What was composed at `start_s`; who is aborted later stays in it, as its work is under way."""
+    """What was composed at `start_s`; who is aborted later stays in it and keeps his share of the budget."""
 
     start_s: float
     decodes: list[Life]
-    decode_kv: int
     chunks: list[tuple[Life, int, int]]
     preempted: bool
     end_s: float = math.inf
@@ -117,8 +116,10 @@ class Oracle:
         self.queue.append(life)
         under_way = self.iteration
         if under_way and under_way.start_s == now and not under_way.preempted:
+            chunks = len(under_way.chunks)
             self._admit(under_way)
-            under_way.end_s = now + self._duration(under_way)
+            if len(under_way.chunks) > chunks:
+                under_way.end_s = now + self._duration(under_way)
         self._wake(now)
 
     def abort(self, id: str, now: float) -> bool:
@@ -245,25 +246,21 @@ class Oracle:
             if life in self.running and not life.half_done:
                 self._grow(life)
         decodes = [life for life in self.running if not life.half_done]
-        iteration = Iteration(t, decodes, sum(life.kv + 1 for life in decodes), [], False)
+        iteration = Iteration(t, decodes, [], False)
         for life in [life for life in self.running if life.half_done]:
             self._continue_prompt(life, iteration)
         iteration.preempted = self.preemptions > before
-        if not iteration.preempted:
+        if not iteration.preempted or not (iteration.decodes or iteration.chunks):
             self._admit(iteration)
         if iteration.decodes or iteration.chunks:
             iteration.end_s = t + self._duration(iteration)
             self.iteration = iteration
-        elif iteration.preempted:
-            self._begin(t)  # nothing runs any more, so nothing can be preempted a second time
 
     def _join_arrived(self, t: float) -> None:
-        """Arrived decode legs join before a half-done prompt, which is always last."""
         arrived = [life for life in self.transferring if life.arrives_s <= t]
         for life in sorted(arrived, key=lambda leg: leg.arrives_s):  # stable: admission order among equals
             self.transferring.remove(life)
-            half_done = [other for other in self.running if other.half_done]
-            self.running.insert(len(self.running) - len(half_done), life)
+            self.running.append(life)
 
     def _grow(self, life: Life) -> None:
         """One more token of KV; the last in running order makes room."""
@@ -344,16 +341,20 @@ class Oracle:
 
     def _hits(self, life: Life, goal: int) -> list[int]:
         hits: list[int] = []
-        for id in life.asked.prefix:
+        for id in self._whole_ids(life):
             if id not in self._cache() or (len(hits) + 1) * self.prefix_tokens >= goal or self.limits.hard_slots:
                 break
             hits.append(id)
         return hits
 
+    def _whole_ids(self, life: Life) -> tuple[int, ...]:
+        """Without the last if its prompt tokens do not fill it: output tokens after them belong to no id."""
+        return life.asked.prefix[: life.asked.prompt_tokens // self.prefix_tokens]
+
     def _schedule(self, life: Life, chunk: int, iteration: Iteration) -> None:
         """Put a chunk into the iteration; the ids it completes can be hit from now on."""
         iteration.chunks.append((life, chunk, life.kv))
-        for place, id in enumerate(life.asked.prefix):
+        for place, id in enumerate(self._whole_ids(life)):
             complete = (place + 1) * self.prefix_tokens <= life.kv + chunk
             if complete and id not in self._cache() and not self.limits.hard_slots:
                 life.private -= self._blocks_of(self.prefix_tokens)
@@ -363,8 +364,10 @@ class Oracle:
         return max(self.limits.max_batched_tokens - iteration.new_tokens(), 0)
 
     def _duration(self, iteration: Iteration) -> float:
-        chunks = [(new, before) for _, new, before in iteration.chunks]
-        return self.predictor.step_s(len(iteration.decodes), iteration.decode_kv, chunks)
+        """Of those in it who have not been aborted since it was composed."""
+        decodes = [life for life in iteration.decodes if life in self.running]
+        chunks = [(new, before) for life, new, before in iteration.chunks if life in self.running]
+        return self.predictor.step_s(len(decodes), sum(life.kv + 1 for life in decodes), chunks)
 
     # Blocks
 
