@@ -47,6 +47,7 @@ def test_the_shipped_slice_is_ten_minutes_in_order() -> None:
 
 
 HEADER = "arrival_s,input_tokens,output_tokens,hash_ids\n"
+GOOD = HEADER + "0,5,5,1\n1,6,6,2\n"
 
 
 @pytest.mark.parametrize(
@@ -70,8 +71,16 @@ HEADER = "arrival_s,input_tokens,output_tokens,hash_ids\n"
         (HEADER + f"0,5,5,{'1' * 5000}\n", r"t\.csv:2: hash_ids '1{60}'; expected whole numbers"),
         (HEADER + "0,5,5,x\n", r"t\.csv:2: hash_ids 'x'; expected whole numbers"),
         (HEADER + "0,513,5,1\n", r"t\.csv:2: 1 hash_ids for 513 input_tokens; expected one per 512 tokens, 2"),
-        (b"\xff\xfe\x00", r"t\.csv: not a CSV text file"),
-        (gzip.compress(b"arrival_s," * 500, mtime=0)[:-9], r"t\.csv: damaged gzip data"),
+        (b"\xff\xfe\x00", r"t\.csv:1: not a CSV or JSON text file"),
+        (gzip.compress(b"arrival_s," * 500, mtime=0)[:-9], r"t\.csv:1: damaged gzip data"),
+        (gzip.compress(GOOD.encode(), mtime=0)[:-9], r"t\.csv:4: damaged gzip data .*; copy the file again"),
+        (HEADER + "0,5,5,1,9\n", r"t\.csv:2: 5 columns; expected 4 as in the header"),
+        (HEADER + "inf,5,5,1\n", r"t\.csv:2: arrival_s 'inf'; expected seconds"),
+        (HEADER + "0,+5,5,1\n", r"t\.csv:2: input_tokens '\+5'; expected a whole number"),
+        (HEADER + "0,5,5,1\n1,5,5", r"t\.csv:3: 3 columns; expected 4"),
+        (HEADER + "0,5,5,1\n\n1,6,78,1", r"t\.csv:4: the file stops inside this line; expected a line end"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4b\n", r"t\.csv:1: a Git LFS pointer, not the file"),
+        ("TIMESTAMP,ContextTokens\n", r"t\.csv:1: header 'TIMESTAMP,ContextTokens'; expected .*Azure.*BurstGPT"),
     ],
 )
 def test_a_bad_trace_says_where_and_what_was_expected(tmp_path: Path, text: str | bytes, message: str) -> None:
