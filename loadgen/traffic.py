@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from devices.catalog import did_you_mean
-from loadgen.trace import Row
+from loadgen.row import BLOCK_TOKENS, Row
 from loadgen.workload import Mix, WorkloadError, mix
 from policies.api import Request, Slo
 from router.openai import DEFAULT_CLASS, TrafficClass
@@ -16,20 +16,40 @@ if TYPE_CHECKING:
     from router.config import Config
 
 
+_NOBODY: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """Rows of one model, spread over classes by `mix`; without one, all of the class named `default`.
 
-    `classes` are the configured ones, by name; the promise of a class not among them is empty.
+    `classes` are the configured ones, by name; the promise of a class not among them is empty. `tenants` are shares,
+    drawn once per client of the trace, or per row where the trace names none; without them all is of `tenant`.
     """
 
     model: str
     classes: Mapping[str, TrafficClass] = field(default_factory=dict)
     mix: Mix | None = None
     tenant: str = ""
+    tenants: Mix | None = None
+    _drawn: Mapping[str, TrafficClass] = field(init=False, repr=False, compare=False)
+    _only: TrafficClass | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = (DEFAULT_CLASS.name,) if self.mix is None else self.mix.names
+        drawn = {name: self.classes.get(name) or TrafficClass(name) for name in names}
+        object.__setattr__(self, "_drawn", drawn)
+        object.__setattr__(self, "_only", drawn[names[0]] if len(names) == 1 else None)
 
     @classmethod
-    def of(cls, config: Config, model: str | None = None, classes: str | None = None, seed: int = 0) -> Traffic:
+    def of(
+        cls,
+        config: Config,
+        model: str | None = None,
+        classes: str | None = None,
+        seed: int = 0,
+        tenants: str | None = None,
+    ) -> Traffic:
         """As a fleet file says: its `trace` section, unless a model or a mix of classes is given here."""
         drawn = _mix(config, classes, seed)
         for name in () if drawn is None else drawn.names:
@@ -39,31 +59,41 @@ class Traffic:
             name: TrafficClass(name, entry.slo, entry.usd_per_miss, entry.min_bits)
             for name, entry in config.classes.items()
         }
-        return cls(_model(config, model or config.trace.model), promises, drawn, config.trace.tenant or "")
+        shares = mix(tenants, seed, "tenants", "acme:0.7,other:0.3") if tenants else None
+        return cls(_model(config, model or config.trace.model), promises, drawn, config.trace.tenant or "", shares)
 
     def traffic_class(self, row: Row) -> TrafficClass:
         """The class of a row."""
-        name = DEFAULT_CLASS.name if self.mix is None else self.mix.traffic_class(row.index)
-        return self.classes.get(name) or TrafficClass(name)
+        if self._only is not None or self.mix is None:
+            return self._only or DEFAULT_CLASS
+        return self._drawn[self.mix.traffic_class(row.index)]
 
     def slo(self, row: Row) -> Slo:
         """What was promised to a row."""
         return self.traffic_class(row).slo
 
     def request(self, row: Row) -> Request:
-        """The request a gateway would make of the row's prompt. The true output length is not in it."""
-        of = self.traffic_class(row)
+        """The request a gateway would make of the row's prompt. The true output length is not in it.
+
+        By position and without defaults: the simulator asks once per request, and names cost a tenth of its budget.
+        """
+        of = self._only or self.traffic_class(row)
+        tokens, ids = row.input_tokens, row.hash_ids
         return Request(
-            id=f"row-{row.index}",
-            model=self.model,
-            prompt_tokens=row.input_tokens,
-            arrival_s=row.arrival_s,
-            slo=of.slo,
-            traffic_class=of.name,
-            tenant=self.tenant,
-            session=row.client,
-            usd_per_miss=of.usd_per_miss,
-            min_bits=of.min_bits,
+            f"row-{row.index}",
+            self.model,
+            tokens,
+            row.arrival_s,
+            None,
+            of.slo,
+            of.name,
+            self.tenant if self.tenants is None else self.tenants.tenant(row),
+            row.client,
+            of.usd_per_miss,
+            of.min_bits,
+            1,
+            _NOBODY,
+            ids and ids[: tokens // BLOCK_TOKENS],
         )
 
 

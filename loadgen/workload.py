@@ -1,26 +1,22 @@
-"""A workload is an iterator of rows: a trace replayed, or lengths with made arrivals. Classes are drawn per row."""
+"""A workload is an iterator of rows: a trace replayed, or lengths with made arrivals."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, repeat
+from itertools import count
 from pathlib import Path
-
-import xxhash
 
 from loadgen.arrivals import arrivals
 from loadgen.lengths import Lognormal
-from loadgen.trace import Row, TraceError, has_arrivals, lengths, rows, window
+from loadgen.mix import Mix, WorkloadError, mix
+from loadgen.trace import Row, TraceError, chained, has_arrivals, lengths, rows, window
+
+__all__ = ["INPUT", "OUTPUT", "Mix", "Workload", "WorkloadError", "mix"]
 
 INPUT, OUTPUT = Lognormal(1024, 1.0), Lognormal(140, 0.9)
 """Lengths where none are given: about the medians and spread of the Azure 2023 conversation trace."""
-
-
-class WorkloadError(ValueError):
-    """The options do not make a workload; the text says which and what to add."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ class Workload:
             raise WorkloadError("nothing to send: give --trace FILE or --rate R")
         if not has_arrivals(self.trace):
             raise TraceError(f"{self.trace}:1: no column arrival_s, lengths only: add --rate R to make arrivals")
-        return window(rows(self.trace), self.start_s, self.duration_s, self.rate_scale)
+        return chained(window(rows(self.trace), self.start_s, self.duration_s, self.rate_scale))
 
     def _made(self, rate_per_s: float) -> Iterator[Row]:
         shapes = self._shapes()
@@ -67,44 +63,9 @@ class Workload:
 
     def _shapes(self) -> Iterator[Row]:
         if self.trace is not None:
-            for _ in repeat(None):
-                yield from lengths(self.trace)
+            for lap in count():
+                yield from chained(lengths(self.trace), lap)
         # Seeds differ, or prompts and answers would be as long as each other and as the gaps are wide.
         prompts, answers = self.input.tokens(self.seed + 1), self.output.tokens(self.seed + 2)
         for prompt_tokens, answer_tokens in zip(prompts, answers, strict=False):
             yield Row(0, 0.0, prompt_tokens, answer_tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class Mix:
-    """Shares of traffic classes. A row's class is a hash of (seed, index): the same in simulation and live."""
-
-    names: tuple[str, ...]
-    edges: tuple[float, ...]
-    seed: int = 0
-
-    @classmethod
-    def of(cls, shares: Mapping[str, float], seed: int = 0) -> Mix:
-        """Shares need not add up to 1; they are taken in proportion."""
-        total = sum(shares.values())
-        return cls(tuple(shares), tuple(accumulate(share / total for share in shares.values())), seed)
-
-    def traffic_class(self, index: int) -> str:
-        """The class of row `index`."""
-        drawn = xxhash.xxh3_64_intdigest(b"class:%d:%d" % (self.seed, index)) / 2**64
-        return self.names[min(bisect_right(self.edges, drawn), len(self.names) - 1)]
-
-
-def mix(text: str, seed: int = 0) -> Mix:
-    """`chat:0.6,batch:0.4`, as on the command line; a lone `chat` is all of it."""
-    shares: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, share = part.strip().partition(":")
-        try:
-            value = float(share or 1)
-        except ValueError:
-            value = math.nan
-        if not name or name in shares or not 0 < value < math.inf:
-            raise WorkloadError(f"classes {text!r}; expected NAME:SHARE[,NAME:SHARE...], such as chat:0.6,batch:0.4")
-        shares[name] = value
-    return Mix.of(shares, seed)

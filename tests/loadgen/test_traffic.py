@@ -1,12 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from loadgen.trace import Row
 from loadgen.traffic import Traffic
-from loadgen.workload import WorkloadError
-from policies.api import Slo
+from loadgen.workload import WorkloadError, mix
+from policies.api import Request, Slo
 from router.config import Config, load
+from router.openai import TrafficClass
 
 FLEET = """\
 models:
@@ -63,3 +65,46 @@ def test_aliases_are_resolved_and_strangers_refused(tmp_path: Path) -> None:
         Traffic.of(config(tmp_path), "qwen3")
     with pytest.raises(WorkloadError, match=r"class 'chatt' is not in the fleet file; did you mean 'chat'"):
         Traffic.of(config(tmp_path), classes="chatt")
+
+
+def test_whole_blocks_of_a_prompt_are_its_prefix() -> None:
+    traffic = Traffic("m")
+    assert traffic.request(Row(0, 0.0, 1300, 1, (7, 8, 9))).prefix == (7, 8)
+    assert traffic.request(Row(0, 0.0, 1024, 1, (7, 8))).prefix == (7, 8)
+    assert traffic.request(Row(0, 0.0, 100, 1, (7,))).prefix == ()
+    assert traffic.request(Row(0, 0.0, 1024, 1)).prefix == ()
+
+
+def test_fields_given_by_position_land_where_their_names_say() -> None:
+    row = Row(3, 2.0, 600, 9, (4, 5), "c")
+    chat = TrafficClass("chat", Slo(1.0), 0.5, 8)
+    made = Traffic("m", {"chat": chat}, mix("chat"), "acme").request(row)
+    assert made == Request(
+        id="row-3",
+        model="m",
+        prompt_tokens=600,
+        arrival_s=2.0,
+        slo=Slo(1.0),
+        traffic_class="chat",
+        tenant="acme",
+        session="c",
+        usd_per_miss=0.5,
+        min_bits=8,
+        prefix=(4,),
+    )
+
+
+def test_tenants_are_drawn_in_their_shares_and_a_client_keeps_its_own(tmp_path: Path) -> None:
+    traffic = Traffic.of(config(tmp_path), tenants="a:0.7,b:0.3", seed=2)
+    drawn = [traffic.request(Row(index, 0.0, 1, 1)).tenant for index in range(4000)]
+    assert drawn.count("a") == pytest.approx(2800, rel=0.05)
+    assert drawn.count("a") + drawn.count("b") == 4000
+    clients = {traffic.request(Row(index, 0.0, 1, 1, client="c9")).tenant for index in range(50)}
+    assert len(clients) == 1
+    with pytest.raises(WorkloadError, match="tenants 'a:x'; expected NAME:SHARE"):
+        Traffic.of(config(tmp_path), tenants="a:x")
+
+
+def test_a_changed_set_of_classes_is_looked_up_anew() -> None:
+    traffic = replace(Traffic("m"), classes={"default": TrafficClass("default", Slo(0.2))})
+    assert traffic.request(Row(0, 0.0, 1, 1)).slo == Slo(0.2)

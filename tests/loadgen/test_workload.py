@@ -71,6 +71,15 @@ def test_with_a_rate_a_trace_gives_its_lengths_over_and_over(tmp_path: Path) -> 
     assert all(a.arrival_s < b.arrival_s for a, b in pairwise(rows))
 
 
+def test_a_replayed_trace_has_chained_ids_and_a_second_lap_shares_no_text_with_the_first(tmp_path: Path) -> None:
+    text = "arrival_s,input_tokens,output_tokens,hash_ids\n0,600,1,4 5\n1,600,1,6 5\n"
+    one, two = Workload(trace(tmp_path, text)).rows()
+    assert len({*one.hash_ids, *two.hash_ids}) == 4
+    laps = list(islice(Workload(trace(tmp_path, text), rate_per_s=1, duration_s=1e6).rows(), 4))
+    assert laps[0].hash_ids == one.hash_ids
+    assert len({block for row in laps for block in row.hash_ids}) == 8
+
+
 def test_without_a_trace_lengths_are_drawn_and_the_duration_ends_it() -> None:
     rows = list(Workload(rate_per_s=50, duration_s=20, seed=2).rows())
     assert len(rows) == pytest.approx(1000, rel=0.15)
