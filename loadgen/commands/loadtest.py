@@ -24,14 +24,17 @@ EXAMPLES = """Examples:
 tokenyard loadtest http://127.0.0.1:8080 --trace trace.csv.gz --duration 60 --simulated
 
 tokenyard loadtest http://10.0.0.1:8000 --rate 5 --arrivals gamma:2 --duration 120 --ttft-s 1 --tpot-s 0.05
+
+tokenyard loadtest http://10.0.0.1:8000 --workload chat --rate 5 --duration 120
 """
 
 
 def loadtest(
     url: Annotated[str, typer.Argument(metavar="URL", help="The endpoint's root; a trailing /v1 is accepted.")],
     trace: options.TraceFile = None,
+    named: options.Named = None,
     rate: options.Rate = None,
-    arrivals: options.Arrivals = "poisson",
+    arrivals: options.Arrivals = None,
     input_tokens: options.Input = None,
     output_tokens: options.Output = None,
     start: options.Start = 0.0,
@@ -68,13 +71,17 @@ def loadtest(
     from loadgen.show import shown
     from policies.api import Slo
 
-    workload = options.workload(trace, rate, arrivals, input_tokens, output_tokens, start, duration, rate_scale, seed)
+    workload = options.workload(
+        trace, rate, arrivals, input_tokens, output_tokens, start, duration, rate_scale, seed, named
+    )
     traffic, policy, workers = _asked(url, config, model, classes, seed, Slo(ttft_s, tpot_s))
     target = Target(url, traffic.model, not completions, simulated, timeout, seed, options.headers(header or []))
-    offered_s = None if rate is None else duration
+    offered_s = None if workload.rate_per_s is None else duration
     test, found = uvloop.run(_run(target, traffic, workload.rows(), policy, workers, offered_s))
     made = report(replace(found, cpu_s=None) if no_timing else found)
     whole = {"command": "loadtest", "url": url, "trace": trace and str(trace), "seed": seed, "runs": [made]}
+    if named is not None:
+        whole["workload"] = named
     if json_file is not None:
         say.save_json(json_file, whole)
     if str(json_file) != "-":

@@ -158,9 +158,12 @@ def test_without_timing_a_report_is_the_same_bytes(capsys: pytest.CaptureFixture
     ("arguments", "complaint"),
     [
         (("--trace", TRACE, "--policy", "cost-sol"), "unknown policy 'cost-sol'; did you mean 'cost-slo'?"),
-        ((), "nothing to send: give --trace FILE or --rate R"),
+        ((), "nothing to send: give --trace FILE, --rate R or --workload NAME"),
         (("--rate", "5"), "made arrivals never end: give --duration S with --rate"),
-        (("--rate", "5", "--duration", "1", "--arrivals", "gama:2"), "arrivals 'gama:2'; expected poisson or gamma:CV"),
+        (
+            ("--rate", "5", "--duration", "1", "--arrivals", "gama:2"),
+            "arrivals 'gama:2'; expected poisson, gamma:CV, mmpp",
+        ),
         (("--rate", "5", "--duration", "1", "--input", "x"), "length 'x'; expected P50 or P50:SIGMA"),
         (("--trace", TRACE, "--classes", "chta"), "class 'chta' is not in the fleet file; did you mean 'chat'?"),
         (("--trace", TRACE, "--model", "gpt"), "unknown model 'gpt'; "),

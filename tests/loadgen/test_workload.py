@@ -5,35 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadgen.arrivals import arrivals, gamma, poisson
 from loadgen.lengths import Lognormal, lognormal
+from loadgen.presets import preset
 from loadgen.trace import Row, TraceError
 from loadgen.workload import Mix, Workload, WorkloadError, mix
-
-
-@pytest.mark.parametrize("cv", [0.5, 1.0, 3.0])
-def test_gamma_arrivals_have_the_rate_and_burstiness_asked_for(cv: float) -> None:
-    times = np.array(list(islice(gamma(20.0, cv, seed=1), 40_000)))
-    gaps = np.diff(times)
-    assert 1 / gaps.mean() == pytest.approx(20, rel=0.05)
-    assert gaps.std() / gaps.mean() == pytest.approx(cv, rel=0.05)
-    assert (gaps >= 0).all()
-
-
-def test_the_same_seed_gives_the_same_arrivals_and_another_seed_others() -> None:
-    first, again, other = (list(islice(poisson(5, seed), 5000)) for seed in (3, 3, 4))
-    assert first == again
-    assert first != other
-
-
-@pytest.mark.parametrize("text", ["", "uniform", "poisson:2", "gamma", "gamma:", "gamma:x", "gamma:0", "gamma:-1"])
-def test_unknown_arrivals_are_refused_with_what_was_expected(text: str) -> None:
-    with pytest.raises(ValueError, match="expected poisson or gamma:CV"):
-        arrivals(text)
-
-
-def test_gamma_with_cv_one_is_poisson() -> None:
-    assert list(islice(arrivals("gamma:1")(7, 1), 10)) == list(islice(arrivals("poisson")(7, 1), 10))
 
 
 def test_lognormal_lengths_have_the_median_and_stay_within_bounds() -> None:
@@ -91,7 +66,9 @@ def test_without_a_trace_lengths_are_drawn_and_the_duration_ends_it() -> None:
 @pytest.mark.parametrize(
     ("workload", "message"),
     [
-        (Workload(), "--trace FILE or --rate R"),
+        (Workload(), "--trace FILE, --rate R or --workload NAME"),
+        (Workload(Path("t.csv"), preset=preset("chat")), "--workload and --trace both"),
+        (Workload(preset=preset("chat"), rate_per_s=1), "--duration"),
         (Workload(rate_per_s=1), "--duration"),
         (Workload(rate_per_s=1, duration_s=5, start_s=3), "--start"),
     ],
