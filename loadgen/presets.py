@@ -50,7 +50,8 @@ PRESETS = {
             "poisson",
             5.6,
             (
-                f"answers (p50 140, p90 428) and rate: conversation half of the {AZURE}; prompts come out at its p50",
+                f"answers (p50 140, p90 428), rate, and p50 of prompts as they come out: conversations, first half "
+                f"hour, of the {AZURE}",
                 "think time: chosen so that most turns follow within 10 minutes, as 80 % of the reuse in chat does in "
                 "Wang et al., KVCache Cache in the Wild (arXiv 2506.02634)",
                 "turns, system prompts: assumption",
@@ -104,7 +105,7 @@ PRESETS = {
             Sessions(first=Lognormal(1465, 0.95, most_tokens=7437), output=Lognormal(13, 1.1, most_tokens=1899)),
             "gamma:13.6",
             3.1,
-            (f"lengths, rate and burstiness: code half of the {AZURE}, first half hour",),
+            (f"lengths, rate and burstiness: code, first half hour, of the {AZURE}",),
         ),
         Preset(
             "batch",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-import xxhash
+from xxhash import xxh3_64_intdigest
 
 BLOCK_TOKENS = 512
 """Tokens behind one of a trace's `hash_ids` (Mooncake's block; the last block of a prompt may be partly filled)."""
@@ -62,4 +62,4 @@ def chain(ids: tuple[int, ...], lap: int = 0) -> tuple[int, ...]:
 
 
 def _link(parent: int, block: int) -> int:
-    return xxhash.xxh3_64_intdigest(b"%d" % block, parent) >> 1
+    return xxh3_64_intdigest(b"%d" % block, parent) >> 1

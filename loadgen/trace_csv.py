@@ -14,6 +14,7 @@ from loadgen.trace_file import TraceFile
 
 MOST_TOKENS, LATEST_S, ID_DIGITS = 10**9, 1e9, 20
 """Sanity bounds: a larger figure is a damaged file, or seconds of a calendar instead of seconds since the start."""
+_ID_END = 10**ID_DIGITS
 
 EXPECTED = (
     "[arrival_s,]input_tokens,output_tokens[,hash_ids][,client], or the header of the Azure LLM inference or BurstGPT "
@@ -217,8 +218,11 @@ class CsvTrace:
         words = cell.split()
         if not words:
             return ()
-        digits = "".join(words)
-        if not (digits.isascii() and digits.isdigit()) or max(map(len, words)) > ID_DIGITS:
+        try:
+            ids = tuple(map(int, words)) if "".join(words).isdigit() else ()
+        except ValueError:  # thousands of digits, or digits of superscripts
+            ids = ()
+        if not ids or max(ids) >= _ID_END:
             raise self.file.error(
                 f"hash_ids {cell[:60]!r}; expected whole numbers of up to {ID_DIGITS} digits, spaces between"
             )
@@ -227,7 +231,7 @@ class CsvTrace:
                 f"{len(words)} hash_ids for {input_tokens} input_tokens; "
                 f"expected one per {BLOCK_TOKENS} tokens, {blocks(input_tokens)}"
             )
-        return tuple(map(int, words))
+        return ids
 
 
 def _is_count(cell: str) -> bool:

@@ -1,8 +1,10 @@
 import gzip
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadgen.trace import Row, TraceError, has_arrivals, lengths, rows, window
 
@@ -69,6 +71,9 @@ GOOD = HEADER + "0,5,5,1\n1,6,6,2\n"
         (HEADER + "0,5,2000000000,1\n", r"t\.csv:2: output_tokens '2000000000'; expected .* 1 to 1000000000$"),
         (HEADER + "1e300,5,5,1\n", r"t\.csv:2: arrival_s '1e300'; expected seconds since the start, 0 to 1e\+09$"),
         (HEADER + f"0,5,5,{'1' * 5000}\n", r"t\.csv:2: hash_ids '1{60}'; expected whole numbers"),
+        (HEADER + f"0,5,5,{'1' * 21}\n", r"t\.csv:2: hash_ids '1{21}'; expected whole numbers of up to 20 digits"),
+        (HEADER + "0,5,5,²\n", r"t\.csv:2: hash_ids '²'; expected whole numbers"),
+        (HEADER + "0,²,5,1\n", r"t\.csv:2: input_tokens '²'; expected a whole number"),
         (HEADER + "0,5,5,x\n", r"t\.csv:2: hash_ids 'x'; expected whole numbers"),
         (HEADER + "0,513,5,1\n", r"t\.csv:2: 1 hash_ids for 513 input_tokens; expected one per 512 tokens, 2"),
         (b"\xff\xfe\x00", r"t\.csv:1: not a CSV or JSON text file"),
@@ -104,6 +109,22 @@ def test_a_window_starts_at_zero_and_its_length_is_that_of_the_replay() -> None:
     source = (Row(i, float(i), 1, 1) for i in range(100))
     cut = list(window(source, start_s=10, duration_s=5, rate_scale=2))
     assert [(row.index, row.arrival_s) for row in cut] == [(10 + i, i / 2) for i in range(10)]
+
+
+@given(
+    gaps=st.lists(st.integers(0, 50), max_size=40),
+    starts=st.tuples(st.integers(0, 300), st.integers(0, 300)),
+    durations=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    scales=st.tuples(*[st.sampled_from([0.5, 1.0, 2.0, 4.0])] * 2),
+)
+def test_a_window_of_a_window_is_a_window(
+    gaps: list[int], starts: tuple[int, int], durations: tuple[int, int], scales: tuple[float, float]
+) -> None:
+    source = [Row(index, float(at), 1, 1) for index, at in enumerate(accumulate(gaps))]
+    twice = window(window(source, starts[0], durations[0], scales[0]), starts[1], durations[1], scales[1])
+    left_s = (durations[0] - starts[1]) / scales[1]
+    once = window(source, starts[0] + starts[1] * scales[0], min(left_s, durations[1]), scales[0] * scales[1])
+    assert list(twice) == list(once)
 
 
 def test_a_window_stops_reading_at_its_end() -> None:
