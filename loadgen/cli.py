@@ -12,7 +12,7 @@ import typer
 
 from loadgen.commands import check_config, demo, devices, explain, loadtest, policies, serve, simulate, trace, worker
 from loadgen.commands.say import complain
-from loadgen.finding import Finding, Misuse
+from loadgen.finding import Finding, mistakes
 from loadgen.guard import shadowed
 
 app = typer.Typer(
@@ -81,7 +81,7 @@ def _run(arguments: Sequence[str] | None) -> int | str | None:
         complain(str(finding))
         return 1
     except Exception as error:
-        if not isinstance(error, _mistakes()):
+        if not isinstance(error, mistakes()):
             raise
         complain(str(error))
         return 2
@@ -94,19 +94,6 @@ def _reopen() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-
-
-def _mistakes() -> tuple[type[Exception], ...]:
-    """What users get wrong; everything else is our bug and keeps its traceback. Imported late: most runs need none."""
-    from devices.calibration.measured_files import MeasurementError
-    from devices.catalog import UnknownId
-    from devices.feasibility import Infeasible
-    from loadgen.trace import TraceError
-    from loadgen.workload import WorkloadError
-    from policies.table import PolicyError
-    from router.config import ConfigError
-
-    return Misuse, UnknownId, Infeasible, MeasurementError, TraceError, WorkloadError, PolicyError, ConfigError
 
 
 if __name__ == "__main__":

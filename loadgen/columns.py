@@ -27,7 +27,7 @@ class Columns:
 
     Attributes:
         column: index into `COLUMNS` of how it ended.
-        traffic_class, prefill, decode: numbers of names of the `Results` they come from.
+        slo, traffic_class, prefill, decode: numbers in the lists of the `Results` they come from.
         tpot_s: NaN where there is none, as in `ttft_s` and `e2e_s`.
         counts, attained: whether it counts towards attainment, and whether it kept its promise.
     """
@@ -40,6 +40,7 @@ class Columns:
     output_tokens: Ints
     prefix_hit_tokens: Ints
     column: Ints
+    slo: Ints
     traffic_class: Ints
     prefill: Ints
     decode: Ints
@@ -66,6 +67,7 @@ class Columns:
             output_tokens=output_tokens,
             prefix_hit_tokens=results.column("prefix_hit_tokens"),
             column=column,
+            slo=slo,
             traffic_class=results.column("traffic_class"),
             prefill=results.column("prefill"),
             decode=results.column("decode"),

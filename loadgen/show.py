@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from loadgen.commands import say
@@ -19,6 +20,37 @@ def shown(runs: Sequence[Run]) -> None:
         say.table(_POOLS, _pools(run), f"Pools, {run['policy']}")
         if len(run["by_class"]) > 1:
             say.table(_CLASSES, _classes(run), f"Classes, {run['policy']}")
+
+
+def shown_summary(lines: Sequence[Run]) -> None:
+    """A sweep: one line per fleet, rate and policy; mean and standard deviation over seeds."""
+    fleets = len({line["config"] for line in lines}) > 1
+    head = (
+        *(("fleet",) if fleets else ()),
+        "req/s",
+        "policy",
+        "seeds",
+        "kept",
+        "good req/s",
+        "TTFT p99 ms",
+        "USD/M good",
+    )
+    say.table(head, [(*((Path(line["config"]).stem,) if fleets else ()), *_swept(line)) for line in lines])
+
+
+def _swept(line: Run) -> tuple[object, ...]:
+    return (
+        *(_mean(line["offered_rps"]), line["policy"], line["seeds"]),
+        *(_mean(line["slo_attainment"], 100, "%"), _mean(line["goodput_rps"])),
+        *(_mean(line["ttft_p99_s"], 1000), _mean(line["usd_per_mtok_good"])),
+    )
+
+
+def _mean(over: Mapping[str, float | None], scale: float = 1.0, unit: str = "") -> str:
+    mean, sd = over["mean"], over["sd"]
+    if mean is None:
+        return "-"
+    return f"{mean * scale:.4g}{unit}" + (f" ± {sd * scale:.2g}" if sd else "")
 
 
 def _summary(run: Run) -> dict[str, object]:

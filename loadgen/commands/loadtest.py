@@ -30,6 +30,7 @@ tokenyard loadtest http://10.0.0.1:8000 --workload chat --rate 5 --duration 120
 
 
 def loadtest(
+    context: typer.Context,
     url: Annotated[str, typer.Argument(metavar="URL", help="The endpoint's root; a trailing /v1 is accepted.")],
     trace: options.TraceFile = None,
     named: options.Named = None,
@@ -58,6 +59,9 @@ def loadtest(
     ] = None,
     no_timing: Annotated[bool, typer.Option("--no-timing", help="Leave CPU time out of the report.")] = False,
     json_file: options.JsonFile = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write the report as one self-contained page to this file.")
+    ] = None,
 ) -> None:
     """Requests leave on schedule however slow the answers are; times are a client's."""
     from dataclasses import replace
@@ -84,6 +88,14 @@ def loadtest(
         whole["workload"] = named
     if json_file is not None:
         say.save_json(json_file, whole)
+    if html_file is not None:
+        from loadgen.page import page
+        from loadgen.page_figures import figures
+        from loadgen.page_runs import PageRun, PageRuns
+
+        fleet = config.stem if config else "an endpoint"
+        tested = PageRun(fleet, "live", policy, seed, made, figures(found))
+        say.save_text(html_file, page(PageRuns([tested], [(fleet, policy)], ["live"]), say.command(context)))
     if str(json_file) != "-":
         shown([made])
     for remark in remarks(test):

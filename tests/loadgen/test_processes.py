@@ -114,10 +114,14 @@ def test_serve_starts_embedded_workers_answers_and_writes_its_journal(fleet: Pat
         ask = urllib.request.Request(f"{url}/v1/chat/completions", body.encode(), {"content-type": "application/json"})
         with urllib.request.urlopen(ask, timeout=TIMEOUT_S) as answer:
             assert json.load(answer)["usage"]["completion_tokens"] == 3
-        tested = ran("loadtest", url, "--rate", "20", "--duration", "1", "--output", "8", "--simulated", "--json", "-")
+        asked = ("--rate", "20", "--duration", "1", "--output", "8", "--simulated", "--header", "x-key: s3cret")
+        tested = ran("loadtest", url, *asked, "--json", "-", "--html", str(tmp_path / "page.html"))
         [run] = json.loads(tested.stdout)["runs"]
         assert run["completed"] == run["requests"] > 0
         assert list(run["by_pool"]) == ["gpu"]
+        page = (tmp_path / "page.html").read_text()
+        assert f"tokenyard loadtest {url} --rate 20 --output 8" in page
+        assert "s3cret" not in page
         process.terminate()
         assert process.wait(TIMEOUT_S) == 0
     lines = journal.read_bytes().splitlines()
