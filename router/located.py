@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -87,6 +88,16 @@ def _told(error: yaml.MarkedYAMLError, text: str) -> str:
     if said.endswith("found another document"):
         return "a second document; expected one, without a --- line"
     return said
+
+
+def text(path: Path) -> str:
+    """What a file holds; raises `ConfigError` where it cannot be read or is no text."""
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
 
 
 def where(loc: Loc) -> str:
