@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices import catalog
 from devices.natures.altered import Misstated, Slowed
+from devices.natures.choice import predictor
+from devices.profile import Precision
 
 FACTORS = st.floats(0.1, 10)
 BATCHES = st.integers(1, 256)
@@ -84,3 +87,22 @@ def test_what_chunks_add_to_a_decode_step_counts_as_work_on_prompts() -> None:
 def test_nothing_misstated_changes_nothing() -> None:
     assert Misstated(BASE).step_s(3, 100, [(64, 0)]) == pytest.approx(BASE.step_s(3, 100, [(64, 0)]), rel=1e-15)
     assert Misstated(BASE).decode_line(3, 100) == BASE.decode_line(3, 100)
+
+
+@pytest.mark.parametrize(
+    ("device", "chips", "precision"),
+    [
+        ("h200-sxm", 4, Precision.FP8),
+        ("tpu-v6e", 8, Precision.BF16),
+        ("groq-lpu-v1", 576, Precision.INT8),
+        ("xeon-6980p", 2, Precision.BF16),
+    ],
+)
+def test_every_nature_keeps_its_line_when_changed(device: str, chips: int, precision: Precision) -> None:
+    base = predictor(catalog.device(device), catalog.model("llama-3.1-70b"), chips, precision, Precision.FP16)
+    for changed, factor in ((Slowed(base, 3.0), 3.0), (Misstated(base, 1.2, 0.8), 1.5)):
+        seconds, per_token, until = changed.decode_line(8, 8000.0)
+        assert seconds == pytest.approx(factor * base.decode_step_s(8, 8000.0), rel=1e-12)
+        assert until > 8000.0
+        assert changed.decode_step_s(8, 8100.0) == pytest.approx(seconds + 100 * per_token, rel=1e-9)
+        assert changed.step_s(8, 8000.0, [(512, 0)]) > changed.step_s(8, 8000.0, [])
