@@ -39,7 +39,7 @@ def seen(live: list[float], simulated: list[float]) -> object:
 
 def test_pairs_closer_than_two_deviations_are_not_judged() -> None:
     near = {"a": seen([10.0, 12.0], [5.0, 5.0]), "b": seen([11.0, 13.0], [9.0, 9.0])}  # 1 apart, sd 1.41 each
-    assert BENCH.apart(near) == []
+    assert not [pair for pair in BENCH.pairs(near, "goodput_rps") if pair.told_apart]
 
 
 def test_pairs_further_apart_are_alike_when_the_simulator_orders_them_so() -> None:
@@ -48,12 +48,14 @@ def test_pairs_further_apart_are_alike_when_the_simulator_orders_them_so() -> No
         "b": seen([12.0, 12.2], [9.3, 9.5]),
         "c": seen([14.0, 14.2], [8.0, 8.2]),
     }
-    judged = {pair.names: pair.alike for pair in BENCH.apart(table)}
+    judged = {pair.names: pair.alike for pair in BENCH.pairs(table, "goodput_rps") if pair.told_apart}
     assert judged == {("a", "b"): True, ("a", "c"): False, ("b", "c"): False}
 
 
 def test_a_tie_of_the_simulator_is_no_agreement() -> None:
-    [pair] = BENCH.apart({"a": seen([1.0, 1.1], [4.0, 4.0]), "b": seen([2.0, 2.1], [4.0, 4.0])})
+    table = {"a": seen([1.0, 1.1], [4.0, 4.0]), "b": seen([2.0, 2.1], [4.0, 4.0])}
+    [pair] = BENCH.pairs(table, "goodput_rps")
+    assert pair.told_apart
     assert not pair.alike
 
 
