@@ -52,6 +52,8 @@ FIGURES = ("goodput_rps", "ttft_p99_s")
 APART_SD = 2.0
 TOKENS_PER_S = 8000.0
 """Output tokens a second of wall time at most; each takes gateway and client together some 50 us of CPU."""
+LATE_S = 0.05
+"""Wall seconds; a client this late was kept from the CPU by something, and so were the gateway and the workers."""
 FASTEST = 2.0
 """What HTTP adds to each call is that many times longer in model time, and so is the delay of the scheduler's news."""
 CALIBRATION_GAP_S = 0.25
@@ -265,10 +267,11 @@ class Meter:
         self._late_s = max(self._late_s, late_s)
 
     def line(self) -> str:
-        return (
+        said = (
             f"Gateway and client took at most {self._here:.0%} of a core, the busiest worker {self._busiest:.0%}; "
             f"requests left at most {self._late_s * 1e3:.0f} ms late."
         )
+        return said if self._late_s < LATE_S else f"{said} The machine was busy: live first tokens came late for it."
 
     def _now(self) -> list[float]:
         workers = [sum(worker.cpu_times()[:2]) for worker in self._workers]
