@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from devices.worker import Link, Worker
+
+if TYPE_CHECKING:
+    from policies.offers import Offers
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,10 @@ class FleetView(Protocol):
 
     def quote(self, request: Request, prefill: Worker, decode: Worker, now: float) -> Quote:
         """Predicted seconds and dollars of that pair."""
+        ...
+
+    def offers(self, request: Request, now: float) -> Offers | None:
+        """All pairs that may take the request now, priced at once. None where this view can only quote pair by pair."""
         ...
 
     def link(self, prefill: Worker, decode: Worker) -> Link | None:

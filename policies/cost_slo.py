@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from devices.worker import Worker
 from policies.api import FleetView, Placement, Quote, Request, Slo
+from policies.columns import Floats
+from policies.offers import TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +30,77 @@ class CostSlo:
             raise ValueError(f"margin must be above 0 and at most 1, not {self.margin}")
 
     def place(self, request: Request, fleet: FleetView, now: float) -> Placement | None:
-        """The chosen pair, None while no pair is free."""
+        """The chosen pair, None while no pair is free. It is the one that `scan` finds, whatever the fleet."""
+        offers = fleet.offers(request, now)
+        if offers is None:
+            return self.scan(request, fleet, now)
+        promise = _Promise(request.slo, fleet.output_tokens(request), now - request.arrival_s)
+        edge = self.margin * (1 + TOLERANCE)
+        near = offers.least(lambda ttft_s, tpot_s, usd: np.where(promise.kept(ttft_s, tpot_s, edge), usd, np.inf))
+        if not near:
+            near = offers.least(lambda ttft_s, tpot_s, usd: promise.overruns(ttft_s, tpot_s))
+            return self._best(request, fleet, now, near)[1]
+        kept, placement = self._best(request, fleet, now, near)
+        # Only where the cheapest lies on the very edge, and a quote puts it beyond: the next one was not asked for.
+        return placement if kept else self.scan(request, fleet, now)
+
+    def scan(self, request: Request, fleet: FleetView, now: float) -> Placement | None:
+        """The same choice by quoting every pair, decode workers in configuration order."""
+        pairs = (
+            (prefill, decode) for decode in fleet.decoders(request) for prefill in fleet.prefillers(request, decode)
+        )
+        return self._best(request, fleet, now, pairs)[1]
+
+    def _best(
+        self, request: Request, fleet: FleetView, now: float, pairs: Iterable[tuple[Worker, Worker]]
+    ) -> tuple[bool, Placement | None]:
+        """The first of the best pairs, and whether it keeps the promise."""
         best: tuple[tuple[bool, float], Worker, Worker, Quote] | None = None
-        output_tokens = fleet.output_tokens(request)
-        for decode in fleet.decoders(request):
-            for prefill in fleet.prefillers(request, decode):
-                quote = fleet.quote(request, prefill, decode, now)
-                late = now - request.arrival_s
-                kept = meets(quote, request.slo, output_tokens, late, self.margin)
-                rank = (not kept, quote.usd if kept else overrun(quote, request.slo, output_tokens, late))
-                if best is None or rank < best[0]:
-                    best = rank, prefill, decode, quote
-        return None if best is None else Placement(best[1], best[2], best[3])
+        output_tokens, late_s = fleet.output_tokens(request), now - request.arrival_s
+        for prefill, decode in pairs:
+            quote = fleet.quote(request, prefill, decode, now)
+            worst = overrun(quote, request.slo, output_tokens, late_s)
+            rank = (worst > self.margin, quote.usd if worst <= self.margin else worst)
+            if best is None or rank < best[0]:
+                best = rank, prefill, decode, quote
+        return (False, None) if best is None else (not best[0][0], Placement(best[1], best[2], best[3]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    """The twin of `meets` and `overrun` for many quotes at once."""
+
+    slo: Slo
+    output_tokens: float
+    late_s: float
+
+    def kept(self, ttft_s: Floats, tpot_s: Floats, share: float) -> NDArray[np.bool_] | bool:
+        """Whether they stay within that share of every limit set."""
+        slo = self.slo
+        kept: NDArray[np.bool_] | bool = True
+        if slo.ttft_s is not None:
+            kept = ttft_s <= share * slo.ttft_s - self.late_s
+        if slo.tpot_s is not None:
+            kept = kept & (tpot_s <= share * slo.tpot_s)
+        if slo.e2e_s is not None:
+            kept = kept & (ttft_s + self._rest(tpot_s) <= share * slo.e2e_s - self.late_s)
+        return kept
+
+    def overruns(self, ttft_s: Floats, tpot_s: Floats) -> Floats:
+        """The worst ratio of predicted to promised seconds of each."""
+        slo, soonest_s = self.slo, ttft_s + self.late_s
+        worst = np.zeros_like(ttft_s)
+        if slo.ttft_s is not None:
+            worst = soonest_s / slo.ttft_s
+        if slo.tpot_s is not None:
+            worst = np.maximum(worst, tpot_s / slo.tpot_s)
+        if slo.e2e_s is not None:
+            worst = np.maximum(worst, (soonest_s + self._rest(tpot_s)) / slo.e2e_s)
+        return worst
+
+    def _rest(self, tpot_s: Floats) -> Floats:
+        """From the first token to the last."""
+        return max(self.output_tokens - 1, 0.0) * tpot_s
 
 
 def meets(quote: Quote, slo: Slo, output_tokens: float, late_s: float, margin: float) -> bool:

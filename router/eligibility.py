@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from devices.worker import Link, Phase, Worker
 from policies.api import Request
+from policies.columns import Columns
+from policies.offers import Mask
 
 Kind = tuple[int, bool, int, int]
 """Requests that may use the same workers: places of `min_bits`, of prompt plus answer and of the prompt among the
@@ -18,19 +20,25 @@ limits there are, and whether the request may be split. So there are few, whatev
 
 
 class Workers(tuple[Worker, ...]):
-    """Some workers in configuration order, with their rows in the fleet: arrays are read at `rows` at once."""
+    """Some workers of one model in configuration order, with their rows in its columns."""
 
-    rows: NDArray[np.intp]
+    _rows: NDArray[np.intp]
+    _columns: Columns
 
     @classmethod
-    def of(cls, workers: Iterable[Worker], row: Mapping[Worker, int]) -> Workers:
+    def of(cls, workers: Iterable[Worker], columns: Columns) -> Workers:
         """With the row of each."""
         found = cls(workers)
-        found.rows = np.array([row[worker] for worker in found], np.intp)
+        found._columns = columns
+        found._rows = np.array([columns.row[worker] for worker in found], np.intp)
         return found
 
+    def requests(self) -> NDArray[np.int64]:
+        """Requests in flight on each."""
+        return self._columns.in_flight.take(self._rows)
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(slots=True, eq=False)
 class Eligible:
     """What one kind of request may use: in rotation, precise enough, with a context that is long enough.
 
@@ -39,6 +47,7 @@ class Eligible:
         reachable: those of them that some worker may prefill for.
         others: by pool of a decode worker, the workers whose KV can reach it; itself is not left out.
         whole: decode workers that prefill too.
+        feeders: workers that may prefill for others.
         hard: of all these, workers whose slots are hard: whether they have room is a question of the moment.
     """
 
@@ -47,6 +56,15 @@ class Eligible:
     others: Mapping[str, Workers]
     whole: frozenset[Worker]
     hard: tuple[Worker, ...]
+    feeders: tuple[Worker, ...]
+    columns: Columns
+    _mask: Mask | None = None
+
+    def mask(self) -> Mask:
+        """The same for those who read columns."""
+        if self._mask is None:
+            self._mask = Mask.of(self.columns, self.decoders, self.feeders)
+        return self._mask
 
     def prefillers(self, decode: Worker) -> Sequence[Worker]:
         """Workers that may prefill for `decode`: itself first if it can."""
@@ -56,21 +74,20 @@ class Eligible:
         return (decode, *(worker for worker in others if worker is not decode)) if others else (decode,)
 
 
-NOBODY = Eligible(Workers.of((), {}), Workers.of((), {}), {}, frozenset(), ())
+_EMPTY = Columns((), {}, 1.0)
+NOBODY = Eligible(Workers.of((), _EMPTY), Workers.of((), _EMPTY), {}, frozenset(), (), (), _EMPTY)
 """What a request for an unknown model may use."""
 
 
 class Eligibility:
     """The workers of one model, and what each kind of request may use of them."""
 
-    def __init__(
-        self, workers: Sequence[Worker], links: Mapping[tuple[str, str], Link], row: Mapping[Worker, int]
-    ) -> None:
+    def __init__(self, workers: Sequence[Worker], links: Mapping[tuple[str, str], Link], columns: Columns) -> None:
         self._decoders = [worker for worker in workers if worker.serves(Phase.DECODE)]
         self._prefillers = [worker for worker in workers if worker.serves(Phase.PREFILL)]
         self._whole = frozenset(self._decoders) & frozenset(self._prefillers)
         self._linked = links.keys()
-        self._row = row
+        self._columns = columns
         self._bits = sorted({worker.pool.precision.bits for worker in workers})
         self._contexts = sorted({worker.pool.limits.max_context_tokens for worker in workers})
         self._known: dict[Kind, Eligible] = {}
@@ -116,12 +133,14 @@ class Eligibility:
         reachable = [worker for worker in decoders if worker in self._whole or others[worker.pool.name]]
         used = dict.fromkeys([*decoders, *(worker for fed in others.values() for worker in fed)])
         return Eligible(
-            decoders=Workers.of(decoders, self._row),
-            reachable=Workers.of(reachable, self._row),
+            decoders=Workers.of(decoders, self._columns),
+            reachable=Workers.of(reachable, self._columns),
             others=others,
             whole=self._whole,
             hard=tuple(worker for worker in used if worker.pool.limits.hard_slots),
+            feeders=tuple(feeders),
+            columns=self._columns,
         )
 
     def _linked_to(self, pool: str, feeders: Sequence[Worker]) -> Workers:
-        return Workers.of((worker for worker in feeders if (worker.pool.name, pool) in self._linked), self._row)
+        return Workers.of((worker for worker in feeders if (worker.pool.name, pool) in self._linked), self._columns)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +11,11 @@ from numpy.typing import NDArray
 
 from devices.worker import Link, Pool, Worker
 from policies.api import Placement, Quote, Request
+from policies.columns import Columns
+from policies.offers import Offers
 from policies.quote import quote
 from router.eligibility import NOBODY, Eligibility, Eligible, Workers
-from router.load import WorkerLoad
+from router.load import DUTY_WINDOW_S, WorkerLoad
 from router.output_lengths import OutputLengths
 
 
@@ -37,6 +38,17 @@ class Reservation:
     over: bool = False
 
 
+class _Model:
+    """The workers that serve one model, row by row."""
+
+    __slots__ = ("columns", "eligibility", "loads")
+
+    def __init__(self, workers: Sequence[Worker], links: Mapping[tuple[str, str], Link]) -> None:
+        columns = self.columns = Columns(workers, links, DUTY_WINDOW_S)
+        self.loads = [WorkerLoad(row, columns.in_flight_cells, columns.changed) for row in range(len(workers))]
+        self.eligibility = Eligibility(workers, links, columns)
+
+
 class Fleet:
     """All workers, their loads and links; implements `policies.api.FleetView` for the policies.
 
@@ -51,21 +63,20 @@ class Fleet:
             raise ValueError("worker names are not unique")
         self.lengths = OutputLengths()
         self.placed = 0
-        rows = {worker: row for row, worker in enumerate(self.workers)}
-        in_flight = array("q", bytes(8 * len(rows)))
-        self._in_flight = np.frombuffer(in_flight, np.int64)
-        self._changed: set[int] = set()
-        self._loads = {worker: WorkerLoad(row, in_flight, self._changed) for worker, row in rows.items()}
+        by_model: dict[str, list[Worker]] = {}
+        for worker in self.workers:
+            by_model.setdefault(worker.pool.model, []).append(worker)
+        self._models = {model: _Model(those, self.links) for model, those in by_model.items()}
+        self._loads = {
+            worker: self._models[worker.pool.model].loads[self._models[worker.pool.model].columns.row[worker]]
+            for worker in self.workers
+        }
         self._alone: dict[Pool, float] = {}
         self._alone_tokens = -1
         self._asked: Request | None = None
         self._answer = NOBODY
         self._metered = frozenset(worker for worker in self.workers if worker.pool.metered)
         self._routable = dict.fromkeys(self.workers, True)
-        by_model: dict[str, list[Worker]] = {}
-        for worker in self.workers:
-            by_model.setdefault(worker.pool.model, []).append(worker)
-        self._eligibility = {model: Eligibility(those, self.links, rows) for model, those in by_model.items()}
 
     # what policies read
 
@@ -98,7 +109,7 @@ class Fleet:
     def requests(self, workers: Sequence[Worker]) -> NDArray[np.int64]:
         """Requests in flight on each of these workers."""
         if isinstance(workers, Workers):
-            return self._in_flight.take(workers.rows)
+            return workers.requests()
         return np.array([self._loads[worker].requests for worker in workers], np.int64)
 
     def load(self, worker: Worker) -> WorkerLoad:
@@ -132,6 +143,17 @@ class Fleet:
         if seconds is None:
             seconds = self._alone[pool] = pool.predictor.prefill_s(prompt_tokens)
         return seconds
+
+    def offers(self, request: Request, now: float) -> Offers | None:
+        """All pairs priced at once; None where a pair is not the sum of its sides, so that pairs are quoted singly."""
+        model = self._models.get(request.model)
+        if model is None or not model.columns.separable:
+            return None
+        columns = model.columns
+        columns.update(model.loads, now)
+        alone_s = [self._alone_s(pool, request.prompt_tokens) for pool in columns.pools]
+        mask = self._eligible(request).mask()
+        return Offers(columns, request, mask, self.lengths.expected(request), alone_s, (), now)
 
     def output_tokens(self, request: Request) -> float:
         """Expected output length."""
@@ -201,7 +223,7 @@ class Fleet:
     def set_routable(self, worker: Worker, routable: bool) -> None:
         """Take a worker out of rotation or put it back; what runs on it stays booked until it ends."""
         self._routable[worker] = routable
-        self._eligibility[worker.pool.model].forget()
+        self._models[worker.pool.model].eligibility.forget()
         self._asked = None
 
     def is_routable(self, worker: Worker) -> bool:
@@ -218,9 +240,9 @@ class Fleet:
     def _eligible(self, request: Request) -> Eligible:
         if request is self._asked:
             return self._answer
-        eligibility = self._eligibility.get(request.model)
+        model = self._models.get(request.model)
         self._asked = request
-        self._answer = NOBODY if eligibility is None else eligibility.of(request, self._routable)
+        self._answer = NOBODY if model is None else model.eligibility.of(request, self._routable)
         return self._answer
 
     def _full(self, request: Request, eligible: Eligible) -> set[Worker]:
