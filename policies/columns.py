@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from math import exp, inf
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from devices.worker import ApiPrice, Link, Phase, Worker
 from policies.api import Load
 from policies.kv_reads import KvReads
+from policies.prompts import Prompts
 from policies.wires import Wires
 
 Floats = NDArray[np.float64]
@@ -33,6 +34,19 @@ class BookedLoad(Load, Protocol):
     def duty_at_s(self) -> float: ...
 
 
+class _Facts(NamedTuple):
+    """What is written of a row besides its load. `flat_steps`: seconds of a step that reads no cache, by its batch."""
+
+    metered: bool
+    hard: bool
+    max_seqs: int
+    kv_tokens: int
+    usd_per_s: float
+    decode_step_s: Callable[[int, float], float]
+    lone_step_s: float
+    flat_steps: dict[int, float]
+
+
 class Columns:
     """Rows are workers: first those that only prefill, then those that serve both phases, then those that only decode.
 
@@ -41,68 +55,76 @@ class Columns:
     Attributes:
         order: place of each row in configuration order.
         whole, end: the first row that serves both phases, the first that only decodes.
-        classes: (pool, first row, row behind the last).
-        samples: a worker of each pool.
+        prefills, decodes: the rows that serve a phase. Columns about a phase have no others.
+        classes: (place of the pool, first row, row behind the last).
         charges: prices of metered APIs, with the rows they hold for.
-        in_flight, changed: kept by the loads themselves: requests of each row, and rows to write again.
         separable: False where a pair is not the sum of its sides and the wire: an API that takes part in hand-overs.
+        in_flight_cells, changed: kept by the loads themselves: requests of each row, and rows to write again.
         until_s, added_s: when the prefill sent so far is done; what running decodes add to each chunk of a prefill.
         batch, flat_s, usd_per_step_s: of the decode step that one more request would make: its sequences, its seconds
             with no cache to read, and the request's share of the rent.
         kv_tokens, step_kv_tokens: KV held, and the part of it that a step reads.
-        seqs_over, held_tokens: sequences beyond the limit, and KV, as shares of which a request waits for room.
+        room_tokens: a request of so many tokens neither waits for room nor meets the KV limit. Beyond that,
+            `seqs_over` and `held_tokens` say how long it waits.
+        hard_room_tokens: a request of more cannot be sent now; infinite where slots are not hard.
     """
 
     def __init__(self, workers: Sequence[Worker], links: Mapping[tuple[str, str], Link], duty_window_s: float) -> None:
         self.pools = tuple(dict.fromkeys(worker.pool for worker in workers))
         places = {pool: place for place, pool in enumerate(self.pools)}
         order = sorted(range(len(workers)), key=lambda i: (_segment(workers[i]), places[workers[i].pool], i))
-        self.workers = tuple(workers[i] for i in order)
-        self.row = {worker: row for row, worker in enumerate(self.workers)}
+        rows = self.workers = tuple(workers[i] for i in order)
+        self.row = {worker: row for row, worker in enumerate(rows)}
         self.order = np.array(order, np.intp)
-        segments = [_segment(worker) for worker in self.workers]
+        segments = [_segment(worker) for worker in rows]
         self.whole, self.end = segments.count(0), len(segments) - segments.count(2)
-        self.pool_of = np.array([places[worker.pool] for worker in self.workers], np.intp)
-        self.class_of, self.classes = _classes([*zip(segments, self.pool_of.tolist(), strict=True)])
+        pool_of = [places[worker.pool] for worker in rows]
+        self.prefills, self.decodes = slice(self.end), slice(self.whole, None)
+        self.pool_of = np.array(pool_of, np.intp)
+        self.prefill_pools, self.decode_pools = self.pool_of[self.prefills], self.pool_of[self.decodes]
+        self.class_of, self.classes = _classes([*zip(segments, pool_of, strict=True)])
+        self.class_starts = np.array([start for _, start, _ in self.classes], np.intp)
         self.wires = Wires(self.pools, links)
+        asked = {pool: any(one.pool is pool for one in rows[self.prefills]) for pool in self.pools}
+        samples = [next(one for one in rows if one.pool is pool) for pool in self.pools]
+        self.prompts = Prompts(asked, samples, self.wires)
+        self.charges = self._charges()
         self.separable = all(
             not pool.metered or (pool.billing.price and place not in self.wires.linked)
             for place, pool in enumerate(self.pools)
         )
-        self.samples = tuple(next(one for one in self.workers if one.pool is pool) for pool in self.pools)
-        self.charges = self._charges()
-        self.reads = KvReads(self.workers[self.whole :])
-        self.rents = np.array([0.0 if one.pool.metered else one.pool.usd_per_s for one in self.workers], np.float64)
-        limits = [worker.pool.limits for worker in self.workers]
-        self.kv_limits = np.array([limit.kv_tokens for limit in limits], np.float64)
-        self.step_kv_limits = np.array([inf if one.pool.metered else one.pool.limits.kv_tokens for one in self.workers])
-        self.hard = any(limit.hard_slots for limit in limits)
-        self.hard_seqs = np.array([limit.max_seqs if limit.hard_slots else inf for limit in limits], np.float64)
-        self.hard_kv_tokens = np.array([limit.kv_tokens if limit.hard_slots else inf for limit in limits], np.float64)
-        self.changed = set(range(len(self.workers)))
-        self.in_flight_cells = array("q", bytes(8 * len(self.workers)))
+        self.reads = KvReads(rows[self.decodes])
+        facts = {pool: _facts(worker) for pool, worker in zip(self.pools, samples, strict=True)}
+        self._facts = [facts[worker.pool] for worker in rows]
+        self.rents = np.array([known.usd_per_s for known in self._facts[self.prefills]], np.float64)
+        takers = self._facts[self.decodes]
+        self.kv_limits = np.array([known.kv_tokens for known in takers], np.float64)
+        self.step_kv_limits = np.array([inf if known.metered else known.kv_tokens for known in takers], np.float64)
+        self.hard = any(known.hard for known in self._facts)
+        self.changed = set(range(len(rows)))
+        self.in_flight_cells = array("q", bytes(8 * len(rows)))
         self.in_flight = np.frombuffer(self.in_flight_cells, np.int64)
         self._window_s = duty_window_s
         self._duty_from_s = 0.0
-        self._flat_steps: tuple[dict[int, float], ...] = tuple({} for _ in self.pools)
-        self._until, self.until_s = _column(self.workers, -inf)
-        self._added, self.added_s = _column(self.workers)
-        self._batch, self.batch = _column(self.workers)
-        self._flat, self.flat_s = _column(self.workers)
-        self._usd, self.usd_per_step_s = _column(self.workers)
-        self._kv, self.kv_tokens = _column(self.workers)
-        self._step_kv, self.step_kv_tokens = _column(self.workers)
-        self._over, self.seqs_over = _column(self.workers)
-        self._held, self.held_tokens = _column(self.workers, inf)
-        self._duty, self._duties = _column(self.workers)
+        prefills, decodes = self.prefills, self.decodes
+        self._until, self.until_s = _column(rows, prefills, -inf)
+        self._added, self.added_s = _column(rows, prefills)
+        self._batch, self.batch = _column(rows, decodes)
+        self._flat, self.flat_s = _column(rows, decodes)
+        self._usd, self.usd_per_step_s = _column(rows, decodes)
+        self._kv, self.kv_tokens = _column(rows, decodes)
+        self._step_kv, self.step_kv_tokens = _column(rows, decodes)
+        self._room, self.room_tokens = _column(rows, decodes)
+        self._over, self.seqs_over = _column(rows, decodes)
+        self._held, self.held_tokens = _column(rows, decodes, inf)
+        self._hard_room, self.hard_room_tokens = _column(rows, slice(None), inf)
+        self._duty, self._duties = _column(rows, decodes)
 
     def _charges(self) -> list[tuple[ApiPrice, int, int]]:
-        """Rows of metered APIs that answer whole requests, and what they charge."""
         return [
             (price, start, stop)
             for pool, start, stop in self.classes
-            if self.whole <= start < self.end
-            if (price := self.pools[pool].billing.price)
+            if self.whole <= start < self.end and (price := self.pools[pool].billing.price)
         ]
 
     def update(self, loads: Sequence[BookedLoad], now: float) -> None:
@@ -111,47 +133,75 @@ class Columns:
             self._duties *= exp((self._duty_from_s - now) / self._window_s)
             self._duty_from_s = now
         for row in self.changed:
-            self._write(row, loads[row])
+            self._write(row, self._facts[row], loads[row])
         self.changed.clear()
 
     def duties(self, now: float) -> Floats:
         """Prefill duty of the rows that decode, as if there were no highest."""
-        faded: Floats = self._duties[self.whole :] * exp((self._duty_from_s - now) / self._window_s)
+        faded: Floats = self._duties * exp((self._duty_from_s - now) / self._window_s)
         return faded
 
-    def _write(self, row: int, load: BookedLoad) -> None:
-        pool = self.workers[row].pool
-        decodes, held, metered = load.decodes, load.kv_tokens, pool.metered
-        self._kv[row] = held
-        if not metered:
-            self._step_kv[row] = held
+    def _write(self, row: int, facts: _Facts, load: BookedLoad) -> None:
+        decodes, held = load.decodes, load.kv_tokens
+        if facts.hard:
+            self._hard_room[row] = _hard_room_tokens(facts, load.requests, held)
+        if row < self.end and not facts.metered:
             self._until[row] = load.prefill_until_s
-        if row < self.end:
-            step_s = pool.predictor.decode_step_s
-            self._added[row] = 0.0
-            if decodes and not metered:
-                self._added[row] = max(step_s(decodes, held) - step_s(1, 0), 0.0)
+            added_s = facts.decode_step_s(decodes, held) - facts.lone_step_s if decodes else 0.0
+            self._added[row] = added_s if added_s > 0.0 else 0.0
         if row >= self.whole:
-            limits = pool.limits
-            batch = decodes + 1 if metered or decodes < limits.max_seqs else limits.max_seqs
-            self._batch[row] = batch
-            self._flat[row] = self._flat_s(row, batch)
-            self._usd[row] = self.rents[row] / batch if batch else inf
-            self._duty[row] = load.duty * exp((load.duty_at_s - self._duty_from_s) / self._window_s)
-            running = min(decodes, limits.max_seqs)
-            self._over[row] = (decodes + 1 - limits.max_seqs) / running if running else 0.0
-            self._held[row] = max(min(held, limits.kv_tokens), 1) if decodes else inf
+            self._write_decode(row, facts, load, decodes, held)
 
-    def _flat_s(self, row: int, batch: int) -> float:
-        known = self._flat_steps[self.pool_of[row]]
-        seconds: float | None = known.get(batch)
-        if seconds is None:
-            seconds = known[batch] = self.workers[row].pool.predictor.decode_step_s(batch, 0.0)
-        return seconds
+    def _write_decode(self, row: int, facts: _Facts, load: BookedLoad, decodes: int, held: int) -> None:
+        most_seqs, most = facts.max_seqs, facts.kv_tokens
+        batch = decodes + 1 if facts.metered or decodes < most_seqs else most_seqs
+        flat_s = facts.flat_steps.get(batch)
+        if flat_s is None:
+            flat_s = facts.flat_steps[batch] = facts.decode_step_s(batch, 0.0)
+        self._batch[row], self._flat[row] = batch, flat_s
+        self._usd[row] = facts.usd_per_s / batch if batch else inf
+        self._kv[row] = held
+        if not facts.metered:
+            self._step_kv[row] = held
+        if load.duty:
+            self._duty[row] = load.duty * exp((load.duty_at_s - self._duty_from_s) / self._window_s)
+        if decodes == 0:
+            self._over[row], self._held[row], self._room[row] = 0.0, inf, most - held
+            return
+        over = decodes + 1 - most_seqs
+        self._over[row] = over / min(decodes, most_seqs) if most_seqs else 0.0
+        self._held[row] = held if 1 <= held <= most else max(min(held, most), 1)
+        # Rows of hard slots that have no room now are not asked, so theirs is what they have when idle.
+        self._room[row] = most if facts.hard else most - held if over <= 0 else -inf
+
+
+def _facts(worker: Worker) -> _Facts:
+    pool, limits = worker.pool, worker.pool.limits
+    decode_step_s = pool.predictor.decode_step_s
+    return _Facts(
+        metered=pool.metered,
+        hard=limits.hard_slots,
+        max_seqs=limits.max_seqs,
+        kv_tokens=limits.kv_tokens,
+        usd_per_s=0.0 if pool.metered else pool.usd_per_s,
+        decode_step_s=decode_step_s,
+        lone_step_s=decode_step_s(1, 0),
+        flat_steps={},
+    )
+
+
+def _hard_room_tokens(facts: _Facts, requests: int, held: int) -> float:
+    """An idle worker has room for all that it can hold, however long that may become."""
+    if requests >= facts.max_seqs:
+        return -inf
+    return facts.kv_tokens - held if held else inf
 
 
 def _segment(worker: Worker) -> int:
-    return worker.serves(Phase.DECODE) + (worker.serves(Phase.DECODE) and not worker.serves(Phase.PREFILL))
+    """0 for a worker that only prefills, 1 for both phases, 2 for one that only decodes."""
+    if not worker.serves(Phase.DECODE):
+        return 0
+    return 1 if worker.serves(Phase.PREFILL) else 2
 
 
 def _classes(keys: Sequence[tuple[int, int]]) -> tuple[NDArray[np.intp], list[tuple[int, int, int]]]:
@@ -165,7 +215,7 @@ def _classes(keys: Sequence[tuple[int, int]]) -> tuple[NDArray[np.intp], list[tu
     return class_of, classes
 
 
-def _column(workers: Sequence[Worker], value: float = 0.0) -> tuple[array[float], Floats]:
-    """Cells to write one by one, and the same memory to read at once: either is slow at the other's work."""
-    cells = array("d", [value] * len(workers))
-    return cells, np.frombuffer(cells, np.float64)
+def _column(rows: Sequence[Worker], read: slice, value: float = 0.0) -> tuple[array[float], Floats]:
+    """Cells to write one by one, and some of them to read at once: either is slow at the other's work."""
+    cells = array("d", [value] * len(rows))
+    return cells, np.frombuffer(cells, np.float64)[read]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,13 @@ class CostSlo:
             return self.scan(request, fleet, now)
         promise = _Promise(request.slo, fleet.output_tokens(request), now - request.arrival_s)
         edge = self.margin * (1 + TOLERANCE)
-        near = offers.least(lambda ttft_s, tpot_s, usd: np.where(promise.kept(ttft_s, tpot_s, edge), usd, np.inf))
+
+        def usd_if_kept(ttft_s: Floats, tpot_s: Floats, usd: Floats) -> Floats:
+            ranks = usd.copy()
+            np.copyto(ranks, np.inf, where=promise.broken(ttft_s, tpot_s, edge))
+            return ranks
+
+        near = offers.least(usd_if_kept)
         if not near:
             near = offers.least(lambda ttft_s, tpot_s, usd: promise.overruns(ttft_s, tpot_s))
             return self._best(request, fleet, now, near)[1]
@@ -55,18 +62,20 @@ class CostSlo:
         self, request: Request, fleet: FleetView, now: float, pairs: Iterable[tuple[Worker, Worker]]
     ) -> tuple[bool, Placement | None]:
         """The first of the best pairs, and whether it keeps the promise."""
-        best: tuple[tuple[bool, float], Worker, Worker, Quote] | None = None
-        output_tokens, late_s = fleet.output_tokens(request), now - request.arrival_s
+        chosen: tuple[Worker, Worker, Quote] | None = None
+        slo, output_tokens, late_s = request.slo, fleet.output_tokens(request), now - request.arrival_s
+        kept, least = False, inf
         for prefill, decode in pairs:
             quote = fleet.quote(request, prefill, decode, now)
-            worst = overrun(quote, request.slo, output_tokens, late_s)
-            rank = (worst > self.margin, quote.usd if worst <= self.margin else worst)
-            if best is None or rank < best[0]:
-                best = rank, prefill, decode, quote
-        return (False, None) if best is None else (not best[0][0], Placement(best[1], best[2], best[3]))
+            worst = overrun(quote, slo, output_tokens, late_s)
+            keeps = worst <= self.margin
+            rank = quote.usd if keeps else worst
+            if chosen is None or (keeps and not kept) or (keeps is kept and rank < least):
+                chosen, kept, least = (prefill, decode, quote), keeps, rank
+        return kept, None if chosen is None else Placement(*chosen)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Promise:
     """The twin of `meets` and `overrun` for many quotes at once."""
 
@@ -74,17 +83,17 @@ class _Promise:
     output_tokens: float
     late_s: float
 
-    def kept(self, ttft_s: Floats, tpot_s: Floats, share: float) -> NDArray[np.bool_] | bool:
-        """Whether they stay within that share of every limit set."""
+    def broken(self, ttft_s: Floats, tpot_s: Floats, share: float) -> NDArray[np.bool_] | bool:
+        """Whether they go beyond that share of any limit set."""
         slo = self.slo
-        kept: NDArray[np.bool_] | bool = True
+        broken: NDArray[np.bool_] | bool = False
         if slo.ttft_s is not None:
-            kept = ttft_s <= share * slo.ttft_s - self.late_s
+            broken = ttft_s > share * slo.ttft_s - self.late_s
         if slo.tpot_s is not None:
-            kept = kept & (tpot_s <= share * slo.tpot_s)
+            broken = broken | (tpot_s > share * slo.tpot_s)
         if slo.e2e_s is not None:
-            kept = kept & (ttft_s + self._rest(tpot_s) <= share * slo.e2e_s - self.late_s)
-        return kept
+            broken = broken | (ttft_s + self._rest(tpot_s) > share * slo.e2e_s - self.late_s)
+        return broken
 
     def overruns(self, ttft_s: Floats, tpot_s: Floats) -> Floats:
         """The worst ratio of predicted to promised seconds of each."""

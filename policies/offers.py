@@ -17,7 +17,7 @@ import numpy as np
 from devices.worker import Worker
 from policies.api import Request
 from policies.columns import Columns, Floats
-from policies.quote import MAX_DUTY, kv_bytes
+from policies.quote import MAX_DUTY
 
 TOLERANCE = 1e-10
 """Share by which a rank may be off for having been summed up in another order; real choices differ by more."""
@@ -56,72 +56,99 @@ class Offers:
     Figures of prefill have a row for each worker that prefills, those of decode one for each that decodes.
     """
 
+    __slots__ = (
+        "_admission_s",
+        "_arrival_s",
+        "_closed",
+        "_columns",
+        "_costs",
+        "_decode_usd",
+        "_even",
+        "_mask",
+        "_no_lane",
+        "_prefill_usd",
+        "_prompt",
+        "_soonest_s",
+        "_split",
+        "_split_ttft_s",
+        "_split_usd",
+        "_step_s",
+        "_tpot_s",
+        "_transfer_s",
+        "_transfer_usd",
+        "_unfed",
+    )
+
     def __init__(
         self,
         columns: Columns,
         request: Request,
         mask: Mask,
         output_tokens: float,
-        alone_s: Sequence[float],
         cached: Sequence[tuple[int, int, float]],
         now: float,
     ) -> None:
-        """`alone_s` has, for each pool, the prefill of the prompt on an idle worker. `cached` says what differs for a row
-        that holds the head of the prompt: (row, tokens it need not prefill, seconds of the rest).
+        """`cached` says what differs for a row that holds the head of the prompt: (row, tokens it need not prefill,
+        seconds of the rest).
         """
         self._columns, self._prompt, self._mask = columns, request.prompt_tokens, mask
-        self._price_prefill(alone_s, cached, now)
+        self._costs = columns.prompts.of(request.prompt_tokens)
+        self._price_prefill(cached, now)
         self._price_decode(output_tokens, now)
-        self._closed = self._no_room(mask.decodes, slice(columns.whole, None), self._prompt + output_tokens)
+        self._closed = mask.decodes
+        if columns.hard:
+            self._closed = self._without_room(mask.decodes, columns.decodes, self._prompt + output_tokens)
         self._split = request.splittable and columns.wires.any
         if self._split:
             self._price_wires()
 
-    def _price_prefill(self, alone_s: Sequence[float], cached: Sequence[tuple[int, int, float]], now: float) -> None:
-        columns, end, prompt = self._columns, self._columns.end, self._prompt
-        chunks = [-(-prompt // pool.limits.max_batched_tokens) for pool in columns.pools]
-        prefill_s, added_s = np.array((alone_s, chunks), np.float64).take(columns.pool_of[:end], axis=1)
+    def _price_prefill(self, cached: Sequence[tuple[int, int, float]], now: float) -> None:
+        columns = self._columns
+        rows = self._costs.table.take(columns.prefill_pools, axis=1)
+        prefill_s, added_s = rows[0], rows[1]
         for row, tokens, seconds in cached:
             chunk = columns.workers[row].pool.limits.max_batched_tokens
-            prefill_s[row], added_s[row] = seconds, -(-(prompt - tokens) // chunk)
-        added_s *= columns.added_s[:end]
+            prefill_s[row], added_s[row] = seconds, -(-(self._prompt - tokens) // chunk)
+        self._even = not (cached or np.count_nonzero(columns.added_s))  # workers of one class ask the same
+        added_s *= columns.added_s
         prefill_s += added_s
-        self._soonest_s = columns.until_s[:end] - now
+        self._soonest_s = columns.until_s - now
         np.maximum(self._soonest_s, 0.0, out=self._soonest_s)
         self._soonest_s += prefill_s
-        self._prefill_usd = np.multiply(prefill_s, columns.rents[:end], out=prefill_s)
+        self._prefill_usd = np.multiply(prefill_s, columns.rents, out=prefill_s)
 
     def _price_decode(self, output_tokens: float, now: float) -> None:
-        columns, first, prompt = self._columns, self._columns.whole, self._prompt
-        read = columns.step_kv_tokens[first:] + (prompt + output_tokens / 2)
-        np.minimum(read, columns.step_kv_limits[first:], out=read)
-        step_s = columns.reads.step_s(columns.flat_s[first:], columns.batch[first:], read)
-        share = columns.kv_tokens[first:] + (prompt + output_tokens)
-        share -= columns.kv_limits[first:]
-        share /= columns.held_tokens[first:]
-        np.maximum(share, columns.seqs_over[first:], out=share)
-        np.maximum(share, 0.0, out=share)
-        share *= step_s
-        share *= output_tokens
-        usd = columns.usd_per_step_s[first:] * step_s
+        columns, prompt = self._columns, self._prompt
+        tokens = prompt + output_tokens
+        roomy = _least(columns.room_tokens) >= tokens
+        read = columns.step_kv_tokens + (prompt + output_tokens / 2)
+        if not roomy:
+            np.minimum(read, columns.step_kv_limits, out=read)
+        step_s = self._step_s = columns.reads.step_s(columns.flat_s, columns.batch, read)
+        usd = columns.usd_per_step_s * step_s
         usd *= output_tokens
         for price, start, stop in columns.charges:
-            usd[start - first : stop - first] = price.usd(prompt, output_tokens)
+            usd[start - columns.whole : stop - columns.whole] = price.usd(prompt, output_tokens)
+        self._decode_usd = usd
+        self._admission_s = None if roomy else self._admission(tokens) * step_s * output_tokens
         left = columns.duties(now)
         np.minimum(left, MAX_DUTY, out=left)
         np.subtract(1.0, left, out=left)
-        self._step_s, self._admission_s, self._decode_usd = step_s, share, usd
         self._tpot_s = np.divide(step_s, left, out=left)
 
-    def _no_room(self, barred: Floats | None, rows: slice, tokens: float) -> Floats | None:
-        """Infinite where a row may not take `tokens` tokens or has no room for them now; None where all may."""
+    def _admission(self, tokens: float) -> Floats:
+        """Service times that a request of so many tokens waits for room."""
         columns = self._columns
-        if not columns.hard:
-            return barred
-        most = columns.hard_kv_tokens[rows]
-        full = columns.kv_tokens[rows] + np.minimum(most, tokens) > most
-        full |= columns.in_flight[rows] >= columns.hard_seqs[rows]
-        if not full.any():
+        share = columns.kv_tokens + tokens
+        share -= columns.kv_limits
+        share /= columns.held_tokens
+        np.maximum(share, columns.seqs_over, out=share)
+        return np.maximum(share, 0.0, out=share)
+
+    def _without_room(self, barred: Floats | None, rows: slice, tokens: float) -> Floats | None:
+        """Infinite where a row may not take `tokens` tokens or has no room for them now; None where all may."""
+        full = self._columns.hard_room_tokens[rows] < tokens
+        if not np.count_nonzero(full):
             return barred
         closed = np.where(full, np.inf, 0.0)
         return closed if barred is None else closed + barred
@@ -129,19 +156,20 @@ class Offers:
     def _price_wires(self) -> None:
         """From the prefill workers that can win, one row each, to all that decode."""
         columns = self._columns
-        held = np.array([kv_bytes(worker, self._prompt) for worker in columns.samples])
-        self._transfer_s = columns.wires.transfer_s(self._prompt, held)
-        self._transfer_usd = columns.wires.transfer_usd(held)
-        self._unfed = self._no_room(self._mask.prefills, slice(columns.end), self._prompt)
-        senders = self._senders()
-        pools = columns.pool_of[columns.whole :]
-        lanes = self._transfer_s[columns.pool_of[senders]].take(pools, axis=1)
-        usd = self._prefill_usd[senders][:, None] + self._decode_usd
+        self._transfer_s, self._transfer_usd = self._costs.lanes
+        self._unfed = self._mask.prefills
+        if columns.hard:
+            self._unfed = self._without_room(self._mask.prefills, columns.prefills, self._prompt)
+        self._arrival_s = self._step_s if self._admission_s is None else self._step_s + self._admission_s
+        senders = np.array(self._senders(), np.intp)
+        pools = columns.prefill_pools.take(senders)
+        lanes = self._transfer_s.take(pools, axis=0).take(columns.decode_pools, axis=1)
+        usd = self._prefill_usd.take(senders)[:, None] + self._decode_usd
         if self._transfer_usd is not None:
-            usd += self._transfer_usd[columns.pool_of[senders]].take(pools, axis=1)
+            usd += self._transfer_usd.take(pools, axis=0).take(columns.decode_pools, axis=1)
         self._no_lane = None if columns.wires.complete else np.where(lanes == np.inf, np.inf, 0.0)
-        lanes += self._soonest_s[senders][:, None]
-        lanes += self._admission_s + self._step_s
+        lanes += self._soonest_s.take(senders)[:, None]
+        lanes += self._arrival_s
         self._split_ttft_s, self._split_usd = lanes, usd
 
     def _senders(self) -> list[int]:
@@ -155,10 +183,9 @@ class Offers:
             row = seconds.argmin()
             while seconds[row] < np.inf:
                 found.append(start + int(row))
-                cheaper = usd < usd[row]
-                if not cheaper.any():
+                if self._even:
                     break
-                seconds = np.where(cheaper, seconds, np.inf)
+                seconds = np.where(usd < usd[row], seconds, np.inf)
                 row = seconds.argmin()
         return found
 
@@ -167,23 +194,17 @@ class Offers:
 
         Of pairs that tie to the last bit only the first of each class is named.
         """
-        columns = self._columns
-        first, whole = columns.whole, columns.end - columns.whole
-        alone = rank(
-            self._soonest_s[first:] + self._admission_s[:whole],
-            self._tpot_s[:whole],
-            self._prefill_usd[first:] + self._decode_usd[:whole],
-        )
-        ranks = np.full(len(self._tpot_s), np.inf)
-        ranks[:whole] = alone
+        columns, first = self._columns, self._columns.whole
+        ranks = alone = self._ranks_alone(rank)
         if self._split:
             split = rank(self._split_ttft_s, self._tpot_s, self._split_usd)
             if self._no_lane is not None:
                 split = split + self._no_lane
-            np.minimum(ranks, split.min(axis=0, initial=np.inf), out=ranks)
+            ranks = split.min(axis=0, initial=np.inf)
+            np.minimum(ranks[: len(alone)], alone, out=ranks[: len(alone)])
         if self._closed is not None:
-            ranks += self._closed
-        best = ranks.min(initial=np.inf)
+            ranks = ranks + self._closed[: len(ranks)]
+        best = _least(ranks)
         if best == np.inf:
             return []
         limit = best + best * TOLERANCE
@@ -195,16 +216,24 @@ class Offers:
                 pairs += [(prefill, row) for prefill in self._firsts(self._ranks_to(rank, row), limit, 0)]
         return [(columns.workers[prefill], columns.workers[decode]) for prefill, decode in pairs]
 
+    def _ranks_alone(self, rank: Rank) -> Floats:
+        """Of the workers that serve both phases, each by itself."""
+        first, whole = self._columns.whole, self._columns.end - self._columns.whole
+        ttft_s = self._soonest_s[first:]
+        if self._admission_s is not None:
+            ttft_s = ttft_s + self._admission_s[:whole]
+        return rank(ttft_s, self._tpot_s[:whole], self._prefill_usd[first:] + self._decode_usd[:whole])
+
     def _ranks_to(self, rank: Rank, decode: int) -> Floats:
         """The rank of every prefill worker as the other half of one decode worker."""
         columns, row = self._columns, decode - self._columns.whole
-        pools = columns.pool_of[: columns.end]
+        pools = columns.prefill_pools
         lanes = self._transfer_s[:, columns.pool_of[decode]].take(pools)
         usd = self._prefill_usd + self._decode_usd[row]
         if self._transfer_usd is not None:
             usd += self._transfer_usd[:, columns.pool_of[decode]].take(pools)
         ttft_s = self._soonest_s + lanes
-        ttft_s += self._admission_s[row] + self._step_s[row]
+        ttft_s += self._arrival_s[row]
         ranks = np.where(lanes == np.inf, np.inf, rank(ttft_s, self._tpot_s[row : row + 1], usd))
         if self._unfed is not None:
             ranks += self._unfed
@@ -215,11 +244,19 @@ class Offers:
     def _firsts(self, ranks: Floats, limit: float, first: int) -> list[int]:
         """Rows within the limit in configuration order, without those that tie exactly with one of their class."""
         near = (ranks <= limit).nonzero()[0]
+        if len(near) == 1:
+            return [int(near[0]) + first]
         if len(near) > MANY:
             least = ranks[near] == ranks[near].min()
             ties = near[least]
-            ties = ties[np.unique(self._columns.class_of[ties + first], return_index=True)[1]]
+            starts = ties.searchsorted(self._columns.class_starts - first)
+            ties = ties[np.minimum(starts, len(ties) - 1)]
             near = np.sort(np.concatenate((ties, near[~least])))
         classes = self._columns.class_of
         firsts = {(classes[row + first], ranks[row]): row + first for row in reversed(near.tolist())}
         return sorted(firsts.values(), key=self._columns.order.__getitem__)
+
+
+def _least(figures: Floats) -> float:
+    """The least of them, infinite if there is none. Where it lies is found faster than what it is."""
+    return float(figures[figures.argmin()]) if len(figures) else np.inf

@@ -71,8 +71,7 @@ class Fleet:
             worker: self._models[worker.pool.model].loads[self._models[worker.pool.model].columns.row[worker]]
             for worker in self.workers
         }
-        self._alone: dict[Pool, float] = {}
-        self._alone_tokens = -1
+        self._costs = NOBODY.columns.prompts.of(0)
         self._asked: Request | None = None
         self._answer = NOBODY
         self._metered = frozenset(worker for worker in self.workers if worker.pool.metered)
@@ -135,14 +134,10 @@ class Fleet:
         )
 
     def _alone_s(self, pool: Pool, prompt_tokens: int) -> float:
-        """Seconds of a prefill on an idle worker; asked for the same prompt over and over until it is placed."""
-        if prompt_tokens != self._alone_tokens:
-            self._alone_tokens = prompt_tokens
-            self._alone.clear()
-        seconds = self._alone.get(pool)
-        if seconds is None:
-            seconds = self._alone[pool] = pool.predictor.prefill_s(prompt_tokens)
-        return seconds
+        """Seconds of a prefill on an idle worker."""
+        if prompt_tokens != self._costs.tokens:
+            self._costs = self._models[pool.model].columns.prompts.of(prompt_tokens)
+        return self._costs.alone_s(pool)
 
     def offers(self, request: Request, now: float) -> Offers | None:
         """All pairs priced at once; None where a pair is not the sum of its sides, so that pairs are quoted singly."""
@@ -151,9 +146,8 @@ class Fleet:
             return None
         columns = model.columns
         columns.update(model.loads, now)
-        alone_s = [self._alone_s(pool, request.prompt_tokens) for pool in columns.pools]
         mask = self._eligible(request).mask()
-        return Offers(columns, request, mask, self.lengths.expected(request), alone_s, (), now)
+        return Offers(columns, request, mask, self.lengths.expected(request), (), now)
 
     def output_tokens(self, request: Request) -> float:
         """Expected output length."""
@@ -257,4 +251,4 @@ class Fleet:
         limits, load = worker.pool.limits, self._loads[worker]
         if not limits.hard_slots:
             return True
-        return load.requests < limits.max_seqs and load.kv_tokens + min(tokens, limits.kv_tokens) <= limits.kv_tokens
+        return load.requests < limits.max_seqs and min(tokens, limits.kv_tokens) <= limits.kv_tokens - load.kv_tokens

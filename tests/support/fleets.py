@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from builders import BOTH, DECODE, PREFILL, SteadyPredictor, pool
-from hypothesis import strategies as st
+from builders import SteadyPredictor
 
 from devices.catalog import device, model
 from devices.natures.choice import predictor
 from devices.natures.remote import RemotePredictor
 from devices.profile import Precision
-from devices.worker import ApiPrice, Billing, BillingKind, Limits, Link, Phase, Pool, Predictor, Worker
-from policies.api import Placement, Request, Slo
-from router.fleet import Fleet
-from router.load import WorkerReport
+from devices.worker import ApiPrice, Predictor
 
 SHAPE = "llama-3.1-70b"
 
