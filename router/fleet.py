@@ -18,12 +18,16 @@ from router.eligibility import NOBODY, Eligibility, Eligible, Workers
 from router.load import DUTY_WINDOW_S, WorkerLoad
 from router.output_lengths import OutputLengths
 
+GROWTH_QUARTERS = 5
+"""An answer that outgrows its forecast gets room for so many quarters of what it has written."""
+
 
 @dataclass(slots=True)
 class Reservation:
     """What one attempt holds: prefilling, then handing over (split only), then decoding, then over.
 
     Attributes:
+        max_tokens: the client's own limit, None if it set none.
         prefill_s: seconds booked for its prefill.
         place_s: its place among the prefill work sent to the worker (`WorkerLoad.prefill_sent`).
     """
@@ -31,11 +35,17 @@ class Reservation:
     placement: Placement
     prompt_tokens: int
     decode_kv_tokens: int
+    max_tokens: int | None
     prefill_s: float
     place_s: float
     prefilling: bool = True
     prefill_held: bool = True
     over: bool = False
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens of the answer that it covers."""
+        return self.decode_kv_tokens - self.prompt_tokens
 
 
 class _Model:
@@ -171,7 +181,8 @@ class Fleet:
         prefill_s = 0.0 if placement.prefill in self._metered else self._alone_s(pool, prompt)
         prefill = self._loads[placement.prefill]
         place_s = prefill.prefill_sent(prompt, prefill_s, now)
-        held = Reservation(placement, prompt, prompt + math.ceil(self.lengths.expected(request)), prefill_s, place_s)
+        kv_tokens = prompt + math.ceil(self.lengths.expected(request))
+        held = Reservation(placement, prompt, kv_tokens, request.max_tokens, prefill_s, place_s)
         decode = self._loads[placement.decode]
         decode.decode_booked(held.decode_kv_tokens)
         if placement.prefill is not placement.decode:
@@ -197,11 +208,14 @@ class Fleet:
                 self._loads[held.placement.prefill].leg_freed(held.prompt_tokens)
 
     def grown(self, held: Reservation, output_tokens: int) -> None:
-        """A request wrote more than was forecast: its KV reservation follows."""
-        beyond = held.prompt_tokens + output_tokens - held.decode_kv_tokens
-        if beyond > 0 and not held.over:
-            held.decode_kv_tokens += beyond
-            self._loads[held.placement.decode].kv_grown(beyond)
+        """A request wrote more than is reserved: its KV reservation grows by a quarter beyond, so this is rare."""
+        if output_tokens <= held.output_tokens or held.over:
+            return
+        ahead = -(-output_tokens * GROWTH_QUARTERS // 4)
+        if held.max_tokens is not None:
+            ahead = max(min(ahead, held.max_tokens), output_tokens)
+        self._loads[held.placement.decode].kv_grown(ahead - held.output_tokens)
+        held.decode_kv_tokens += ahead - held.output_tokens
 
     def release(self, held: Reservation, now: float) -> None:
         """Give back all an attempt still holds; a second call changes nothing."""

@@ -121,15 +121,15 @@ class Scheduler:
         return []
 
     def progress(self, request_id: str, attempt: int, output_tokens: int, now: float) -> list[Decision]:
-        """So many output tokens were seen; when they pass the forecast, the reservation grows with them."""
+        """So many output tokens were seen; when they pass what is reserved, the reservation grows beyond them."""
         if held := self._held.get((request_id, attempt)):
             self.fleet.grown(held[1], output_tokens)
         return []
 
     def covered_tokens(self, request_id: str, attempt: int) -> int:
-        """Output tokens the attempt has KV reserved for; news of fewer changes nothing. 0 if it holds nothing."""
+        """Output tokens up to which `progress` changes nothing; 0 for an attempt that holds nothing."""
         held = self._held.get((request_id, attempt))
-        return held[1].decode_kv_tokens - held[1].prompt_tokens if held else 0
+        return held[1].output_tokens if held else 0
 
     def attempt_ended(self, request_id: str, attempt: int, end: End, output_tokens: int, now: float) -> list[Decision]:
         """An attempt is over, or its request is no longer wanted: all it holds is free, its place in the queue too."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-from builders import DECODE, PREFILL, fleet, pool, request, worker
 from fleets import busy, fleets, requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.worker import ApiPrice, Link
-from policies.api import Placement
 from policies.cost_slo import CostSlo
 
 

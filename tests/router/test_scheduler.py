@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from builders import DECODE, PREFILL, fleet, pool, request, worker
 from hypothesis import given
+from hypothesis import strategies as st
 from stories import STORIES, Story, mixed_fleet, play
 
 from devices.worker import Link
@@ -196,11 +197,47 @@ def test_the_same_attempt_cannot_be_submitted_twice() -> None:
         scheduler.submit(request("a"), 0.0)
 
 
-def test_progress_grows_what_is_reserved() -> None:
+def test_progress_past_what_is_reserved_makes_room_for_a_quarter_more() -> None:
     scheduler = Scheduler(fleet(worker("w")), RoundRobin())
+    load_ = scheduler.fleet.load(scheduler.fleet.by_name["w"])
     scheduler.submit(request("a", prompt_tokens=100), 0.0)
-    scheduler.progress("a", 1, 500, 1.0)
-    assert scheduler.fleet.load(scheduler.fleet.by_name["w"]).kv_tokens == 600
+    assert scheduler.covered_tokens("a", 1) == 200
+    scheduler.progress("a", 1, 200, 1.0)
+    assert load_.kv_tokens == 300
+    scheduler.progress("a", 1, 201, 1.0)
+    assert load_.kv_tokens == 100 + scheduler.covered_tokens("a", 1) == 100 + 252
+    scheduler.attempt_ended("a", 1, End.FINISHED, 201, 2.0)
+    assert scheduler.fleet.idle
+
+
+def test_a_reservation_never_grows_beyond_the_limit_of_the_client() -> None:
+    scheduler = Scheduler(fleet(worker("w")), RoundRobin())
+    scheduler.submit(request("a", max_tokens=300), 0.0)
+    scheduler.progress("a", 1, 290, 1.0)
+    assert scheduler.covered_tokens("a", 1) == 300
+    scheduler.progress("a", 1, 301, 1.0)
+    assert scheduler.covered_tokens("a", 1) == 301, "an engine that goes on regardless holds the KV all the same"
+
+
+def test_attempts_that_hold_nothing_cover_nothing() -> None:
+    scheduler = one_slot()
+    scheduler.submit(request("a"), 0.0)
+    scheduler.submit(request("waiting"), 0.0)
+    assert scheduler.covered_tokens("waiting", 1) == scheduler.covered_tokens("unknown", 1) == 0
+    scheduler.attempt_ended("a", 1, End.CANCELLED, 0, 1.0)
+    assert scheduler.covered_tokens("a", 1) == 0
+
+
+@given(seen=st.lists(st.integers(1, 5000), min_size=1).map(sorted))
+def test_a_driver_that_skips_progress_within_what_is_covered_changes_nothing(seen: list[int]) -> None:
+    told, skipped = (Scheduler(fleet(worker("w")), RoundRobin()) for _ in range(2))
+    for scheduler in (told, skipped):
+        scheduler.submit(request("a"), 0.0)
+    for tokens in seen:
+        told.progress("a", 1, tokens, 1.0)
+        if tokens > skipped.covered_tokens("a", 1):
+            skipped.progress("a", 1, tokens, 1.0)
+        assert told.covered_tokens("a", 1) == skipped.covered_tokens("a", 1)
 
 
 def test_only_finished_attempts_teach_output_lengths() -> None:
