@@ -165,6 +165,14 @@ class FleetView(Protocol):
         """Requests in flight on each of these workers: quickest for a sequence this view gave out."""
         ...
 
+    def queued_tokens(self, workers: Sequence[Worker]) -> NDArray[np.int64]:
+        """Prompt tokens waiting at each of these workers, as in their `Load`."""
+        ...
+
+    def cached(self, request: Request, workers: Sequence[Worker]) -> NDArray[np.int64]:
+        """Leading tokens of the prompt that each of these workers is likely to hold."""
+        ...
+
     def quote(self, request: Request, prefill: Worker, decode: Worker, now: float) -> Quote:
         """Predicted seconds and dollars of that pair."""
         ...

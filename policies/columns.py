@@ -59,7 +59,8 @@ class Columns:
         classes: (place of the pool, first row, row behind the last).
         charges: prices of metered APIs, with the rows they hold for.
         separable: False where a pair is not the sum of its sides and the wire: an API that takes part in hand-overs.
-        in_flight_cells, changed: kept by the loads themselves: requests of each row, and rows to write again.
+        in_flight, queued_tokens: requests and prompt tokens waiting. The loads keep them, by way of their `_cells`, as
+            they do the rows in `changed`, which are written before the other columns are read.
         until_s, added_s: when the prefill sent so far is done; what running decodes add to each chunk of a prefill.
         batch, flat_s, usd_per_step_s: of the decode step that one more request would make: its sequences, its seconds
             with no cache to read, and the request's share of the rent.
@@ -104,6 +105,8 @@ class Columns:
         self.changed = set(range(len(rows)))
         self.in_flight_cells = array("q", bytes(8 * len(rows)))
         self.in_flight = np.frombuffer(self.in_flight_cells, np.int64)
+        self.queued_cells = array("q", bytes(8 * len(rows)))
+        self.queued_tokens = np.frombuffer(self.queued_cells, np.int64)
         self._window_s = duty_window_s
         self._duty_from_s = 0.0
         prefills, decodes = self.prefills, self.decodes

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from devices.worker import Worker
 from policies.api import Request
@@ -85,12 +86,10 @@ class Offers:
         request: Request,
         mask: Mask,
         output_tokens: float,
-        cached: Sequence[tuple[int, int, float]],
+        cached: NDArray[np.int64] | None,
         now: float,
     ) -> None:
-        """`cached` says what differs for a row that holds the head of the prompt: (row, tokens it need not prefill,
-        seconds of the rest).
-        """
+        """`cached` has the leading tokens of the prompt that each prefill row holds; None where nobody holds any."""
         self._columns, self._prompt, self._mask = columns, request.prompt_tokens, mask
         self._costs = columns.prompts.of(request.prompt_tokens)
         self._price_prefill(cached, now)
@@ -102,20 +101,32 @@ class Offers:
         if self._split:
             self._price_wires()
 
-    def _price_prefill(self, cached: Sequence[tuple[int, int, float]], now: float) -> None:
+    def _price_prefill(self, cached: NDArray[np.int64] | None, now: float) -> None:
         columns = self._columns
         rows = self._costs.table.take(columns.prefill_pools, axis=1)
         prefill_s, added_s = rows[0], rows[1]
-        for row, tokens, seconds in cached:
-            chunk = columns.workers[row].pool.limits.max_batched_tokens
-            prefill_s[row], added_s[row] = seconds, -(-(self._prompt - tokens) // chunk)
-        self._even = not (cached or np.count_nonzero(columns.added_s))  # workers of one class ask the same
+        if cached is not None:
+            self._price_cached(cached, prefill_s, added_s)
+        self._even = cached is None and not np.count_nonzero(columns.added_s)  # workers of one class ask the same
         added_s *= columns.added_s
         prefill_s += added_s
         self._soonest_s = columns.until_s - now
         np.maximum(self._soonest_s, 0.0, out=self._soonest_s)
         self._soonest_s += prefill_s
         self._prefill_usd = np.multiply(prefill_s, columns.rents, out=prefill_s)
+
+    def _price_cached(self, cached: NDArray[np.int64], prefill_s: Floats, chunks: Floats) -> None:
+        """Rows that hold the head of the prompt prefill the rest of it; those of a pool that hold as much, alike."""
+        columns, prompt = self._columns, self._prompt
+        rows = cached.nonzero()[0]
+        known: dict[tuple[int, int], tuple[float, int]] = {}
+        for row, pool, tokens in zip(rows, columns.prefill_pools[rows].tolist(), cached[rows].tolist(), strict=True):
+            found = known.get((pool, tokens))
+            if found is None:
+                of, new = columns.pools[pool], prompt - tokens
+                chunk_count = -(-new // of.limits.max_batched_tokens)
+                found = known[pool, tokens] = of.predictor.prefill_s(new, tokens), chunk_count
+            prefill_s[row], chunks[row] = found
 
     def _price_decode(self, output_tokens: float, now: float) -> None:
         columns, prompt = self._columns, self._prompt

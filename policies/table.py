@@ -10,6 +10,7 @@ from policies.api import Policy
 from policies.cost_slo import CostSlo
 from policies.least_load import LeastLoad
 from policies.power_of_two import PowerOfTwo
+from policies.prefix_affinity import PrefixAffinity
 from policies.round_robin import RoundRobin
 from policies.uniform import Random
 
@@ -17,6 +18,7 @@ POLICIES: dict[str, type[Policy]] = {
     "cost-slo": CostSlo,
     "least-load": LeastLoad,
     "power-of-two": PowerOfTwo,
+    "prefix-affinity": PrefixAffinity,
     "random": Random,
     "round-robin": RoundRobin,
 }

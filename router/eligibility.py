@@ -22,20 +22,16 @@ limits there are, and whether the request may be split. So there are few, whatev
 class Workers(tuple[Worker, ...]):
     """Some workers of one model in configuration order, with their rows in its columns."""
 
-    _rows: NDArray[np.intp]
-    _columns: Columns
+    rows: NDArray[np.intp]
+    columns: Columns
 
     @classmethod
     def of(cls, workers: Iterable[Worker], columns: Columns) -> Workers:
         """With the row of each."""
         found = cls(workers)
-        found._columns = columns
-        found._rows = np.array([columns.row[worker] for worker in found], np.intp)
+        found.columns = columns
+        found.rows = np.array([columns.row[worker] for worker in found], np.intp)
         return found
-
-    def requests(self) -> NDArray[np.int64]:
-        """Requests in flight on each."""
-        return self._columns.in_flight.take(self._rows)
 
 
 @dataclass(slots=True, eq=False)

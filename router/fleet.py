@@ -17,7 +17,10 @@ from policies.quote import quote
 from router.eligibility import NOBODY, Eligibility, Eligible, Workers
 from router.load import DUTY_WINDOW_S, WorkerLoad
 from router.output_lengths import OutputLengths
+from router.prefix_index import PrefixIndex
 
+PREFIX_TOKENS = 512
+"""Tokens behind one id of a prefix, as in the Mooncake traces."""
 GROWTH_QUARTERS = 5
 """An answer that outgrows its forecast gets room for so many quarters of what it has written."""
 
@@ -27,6 +30,7 @@ class Reservation:
     """What one attempt holds: prefilling, then handing over (split only), then decoding, then over.
 
     Attributes:
+        new_tokens: of the prompt, those not cached where it is prefilled.
         max_tokens: the client's own limit, None if it set none.
         prefill_s: seconds booked for its prefill.
         place_s: its place among the prefill work sent to the worker (`WorkerLoad.prefill_sent`).
@@ -34,6 +38,7 @@ class Reservation:
 
     placement: Placement
     prompt_tokens: int
+    new_tokens: int
     decode_kv_tokens: int
     max_tokens: int | None
     prefill_s: float
@@ -51,11 +56,16 @@ class Reservation:
 class _Model:
     """The workers that serve one model, row by row."""
 
-    __slots__ = ("columns", "eligibility", "loads")
+    __slots__ = ("columns", "eligibility", "loads", "prefixes")
 
-    def __init__(self, workers: Sequence[Worker], links: Mapping[tuple[str, str], Link]) -> None:
+    def __init__(self, workers: Sequence[Worker], links: Mapping[tuple[str, str], Link], prefix_tokens: int) -> None:
         columns = self.columns = Columns(workers, links, DUTY_WINDOW_S)
-        self.loads = [WorkerLoad(row, columns.in_flight_cells, columns.changed) for row in range(len(workers))]
+        cells = columns.in_flight_cells, columns.queued_cells, columns.changed
+        self.loads = [WorkerLoad(row, *cells) for row in range(len(workers))]
+        # What an API keeps is not known, and its times were measured as they are.
+        self.prefixes = PrefixIndex(
+            [0 if one.pool.metered else one.pool.limits.kv_tokens // prefix_tokens for one in columns.workers]
+        )
         self.eligibility = Eligibility(workers, links, columns)
 
 
@@ -65,7 +75,10 @@ class Fleet:
     Reserving and releasing are the scheduler's; `set_routable` is for probes and operators.
     """
 
-    def __init__(self, workers: Sequence[Worker], links: Mapping[tuple[str, str], Link]) -> None:
+    def __init__(
+        self, workers: Sequence[Worker], links: Mapping[tuple[str, str], Link], *, prefix_tokens: int = PREFIX_TOKENS
+    ) -> None:
+        """`prefix_tokens` is how much of a prompt one id of `Request.prefix` stands for."""
         self.workers = tuple(workers)
         self.links = dict(links)
         self.by_name = {worker.name: worker for worker in self.workers}
@@ -73,10 +86,11 @@ class Fleet:
             raise ValueError("worker names are not unique")
         self.lengths = OutputLengths()
         self.placed = 0
+        self._prefix_tokens = prefix_tokens
         by_model: dict[str, list[Worker]] = {}
         for worker in self.workers:
             by_model.setdefault(worker.pool.model, []).append(worker)
-        self._models = {model: _Model(those, self.links) for model, those in by_model.items()}
+        self._models = {model: _Model(those, self.links, prefix_tokens) for model, those in by_model.items()}
         self._loads = {
             worker: self._models[worker.pool.model].loads[self._models[worker.pool.model].columns.row[worker]]
             for worker in self.workers
@@ -118,8 +132,30 @@ class Fleet:
     def requests(self, workers: Sequence[Worker]) -> NDArray[np.int64]:
         """Requests in flight on each of these workers."""
         if isinstance(workers, Workers):
-            return workers.requests()
+            return workers.columns.in_flight.take(workers.rows)
         return np.array([self._loads[worker].requests for worker in workers], np.int64)
+
+    def queued_tokens(self, workers: Sequence[Worker]) -> NDArray[np.int64]:
+        """Prompt tokens waiting at each of these workers."""
+        if isinstance(workers, Workers):
+            return workers.columns.queued_tokens.take(workers.rows)
+        return np.array([self._loads[worker].queued_prefill_tokens for worker in workers], np.int64)
+
+    def cached(self, request: Request, workers: Sequence[Worker]) -> NDArray[np.int64]:
+        """Leading tokens of the prompt that each of these workers is likely to hold."""
+        if isinstance(workers, Workers):
+            return self._cached_by_row(request, self._models[request.model]).take(workers.rows)
+        return np.array([self.cached_tokens(request, worker) for worker in workers], np.int64)
+
+    def cached_tokens(self, request: Request, worker: Worker) -> int:
+        """Leading tokens of the prompt that a worker is likely to hold: at most all but the last, which is computed."""
+        model = self._models[worker.pool.model]
+        held = model.prefixes.held(model.columns.row[worker], request.prefix)
+        return min(held * self._prefix_tokens, request.prompt_tokens - 1)
+
+    def _cached_by_row(self, request: Request, model: _Model) -> NDArray[np.int64]:
+        tokens = model.prefixes.held_by_all(request.prefix) * self._prefix_tokens
+        return np.minimum(tokens, request.prompt_tokens - 1)
 
     def load(self, worker: Worker) -> WorkerLoad:
         """What the worker is doing."""
@@ -131,6 +167,7 @@ class Fleet:
 
     def quote(self, request: Request, prefill: Worker, decode: Worker, now: float) -> Quote:
         """Predicted seconds and dollars of that pair."""
+        cached = self.cached_tokens(request, prefill) if request.prefix else 0
         return quote(
             request,
             prefill,
@@ -140,11 +177,14 @@ class Fleet:
             self._loads[decode],
             self.lengths.expected(request),
             now,
-            alone_s=self._alone_s(prefill.pool, request.prompt_tokens),
+            cached,
+            self._alone_s(prefill.pool, request.prompt_tokens, cached),
         )
 
-    def _alone_s(self, pool: Pool, prompt_tokens: int) -> float:
-        """Seconds of a prefill on an idle worker."""
+    def _alone_s(self, pool: Pool, prompt_tokens: int, cached_tokens: int) -> float:
+        """Seconds of a prefill on an idle worker that holds the head of the prompt."""
+        if cached_tokens:
+            return pool.predictor.prefill_s(prompt_tokens - cached_tokens, cached_tokens)
         if prompt_tokens != self._costs.tokens:
             self._costs = self._models[pool.model].columns.prompts.of(prompt_tokens)
         return self._costs.alone_s(pool)
@@ -157,7 +197,8 @@ class Fleet:
         columns = model.columns
         columns.update(model.loads, now)
         mask = self._eligible(request).mask()
-        return Offers(columns, request, mask, self.lengths.expected(request), (), now)
+        cached = self._cached_by_row(request, model)[columns.prefills] if request.prefix else None
+        return Offers(columns, request, mask, self.lengths.expected(request), cached, now)
 
     def output_tokens(self, request: Request) -> float:
         """Expected output length."""
@@ -175,14 +216,17 @@ class Fleet:
 
     def reserve(self, request: Request, placement: Placement, now: float) -> Reservation:
         """Book both phases of an attempt."""
-        prompt = request.prompt_tokens
-        pool = placement.prefill.pool
+        prompt, sender = request.prompt_tokens, placement.prefill
+        cached = self.cached_tokens(request, sender) if request.prefix else 0
         # An API takes calls side by side: one does not wait for the other's prefill.
-        prefill_s = 0.0 if placement.prefill in self._metered else self._alone_s(pool, prompt)
-        prefill = self._loads[placement.prefill]
-        place_s = prefill.prefill_sent(prompt, prefill_s, now)
+        prefill_s = 0.0 if sender in self._metered else self._alone_s(sender.pool, prompt, cached)
+        prefill = self._loads[sender]
+        place_s = prefill.prefill_sent(prompt - cached, prefill_s, now)
+        if request.prefix:
+            model = self._models[sender.pool.model]
+            model.prefixes.sent(model.columns.row[sender], request.prefix)
         kv_tokens = prompt + math.ceil(self.lengths.expected(request))
-        held = Reservation(placement, prompt, kv_tokens, request.max_tokens, prefill_s, place_s)
+        held = Reservation(placement, prompt, prompt - cached, kv_tokens, request.max_tokens, prefill_s, place_s)
         decode = self._loads[placement.decode]
         decode.decode_booked(held.decode_kv_tokens)
         if placement.prefill is not placement.decode:
@@ -194,7 +238,7 @@ class Fleet:
         """The prefill work of an attempt is over; in a split its KV stays held until the first token."""
         if held.prefilling:
             held.prefilling = False
-            self._loads[held.placement.prefill].prefill_done(held.prompt_tokens, held.prefill_s, held.place_s, now)
+            self._loads[held.placement.prefill].prefill_done(held.new_tokens, held.prefill_s, held.place_s, now)
 
     def first_token(self, held: Reservation, now: float) -> None:
         """Decode has begun: in a split the prefill worker is free of this attempt."""
@@ -223,16 +267,21 @@ class Fleet:
             return
         if held.prefilling:
             held.prefilling = False
-            self._loads[held.placement.prefill].prefill_taken_back(held.prompt_tokens, held.prefill_s, now)
+            self._loads[held.placement.prefill].prefill_taken_back(held.new_tokens, held.prefill_s, now)
         self._free_prefill(held)
         held.over = True
         self._loads[held.placement.decode].decode_freed(held.decode_kv_tokens)
 
     def set_routable(self, worker: Worker, routable: bool) -> None:
-        """Take a worker out of rotation or put it back; what runs on it stays booked until it ends."""
+        """Take a worker out of rotation or put it back; what runs on it stays booked until it ends. Who is out may come
+        back with an empty cache.
+        """
         self._routable[worker] = routable
-        self._models[worker.pool.model].eligibility.forget()
+        model = self._models[worker.pool.model]
+        model.eligibility.forget()
         self._asked = None
+        if not routable:
+            model.prefixes.forget(model.columns.row[worker])
 
     def is_routable(self, worker: Worker) -> bool:
         """Whether new requests may be placed on the worker."""

@@ -39,6 +39,7 @@ class WorkerLoad:
         "_changed",
         "_foreign",
         "_in_flight",
+        "_queued",
         "_row",
         "_sent_s",
         "decodes",
@@ -53,8 +54,12 @@ class WorkerLoad:
         "requests",
     )
 
-    def __init__(self, row: int, in_flight: MutableSequence[int], changed: set[int]) -> None:
-        """`in_flight[row]` follows `requests`; every change of anything puts `row` in `changed`."""
+    def __init__(
+        self, row: int, in_flight: MutableSequence[int], queued: MutableSequence[int], changed: set[int]
+    ) -> None:
+        """`in_flight[row]` follows `requests`, `queued[row]` follows `queued_prefill_tokens`; every change of anything
+        puts `row` in `changed`.
+        """
         self.requests = 0
         self.decodes = 0
         self.queued_prefill_tokens = 0
@@ -69,6 +74,7 @@ class WorkerLoad:
         self._sent_s = 0.0
         self._row = row
         self._in_flight = in_flight
+        self._queued = queued
         self._changed = changed
 
     @property
@@ -134,6 +140,7 @@ class WorkerLoad:
     def prefill_sent(self, tokens: int, seconds: float, now: float) -> float:
         """Prefill work was sent here; returns the seconds of all work sent so far, its place in the order."""
         self.queued_prefill_tokens += tokens
+        self._queued[self._row] = self.queued_prefill_tokens
         self.prefill_s += seconds
         self._sent_s += seconds
         self.prefill_until_s = max(self.prefill_until_s, now) + seconds
@@ -154,6 +161,7 @@ class WorkerLoad:
 
     def _prefill_left(self, tokens: int, seconds: float) -> None:
         self.queued_prefill_tokens -= tokens
+        self._queued[self._row] = self.queued_prefill_tokens
         self.prefill_s = max(self.prefill_s - seconds, 0.0) if self.queued_prefill_tokens else 0.0
         self._changed.add(self._row)
 

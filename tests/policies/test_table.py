@@ -35,7 +35,11 @@ def test_a_policy_of_your_own_is_one_file_and_a_name(tmp_path: Path, monkeypatch
     ("name", "options", "message"),
     [
         ("cost-slos", {}, "unknown policy 'cost-slos'; did you mean 'cost-slo'?"),
-        ("zzz", {}, "unknown policy 'zzz'; known: cost-slo, least-load, power-of-two, random, round-robin"),
+        (
+            "zzz",
+            {},
+            "unknown policy 'zzz'; known: cost-slo, least-load, power-of-two, prefix-affinity, random, round-robin",
+        ),
         ("cost-slo", {"margins": 1}, "its options are: margin"),
         ("round-robin", {"x": 1}, "its options are: none"),
         ("cost-slo", {"margin": -3}, "margin must be above 0 and at most 1, not -3"),
