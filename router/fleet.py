@@ -151,11 +151,11 @@ class Fleet:
         """Leading tokens of the prompt that a worker is likely to hold: at most all but the last, which is computed."""
         model = self._models[worker.pool.model]
         held = model.prefixes.held(model.columns.row[worker], request.prefix)
-        return min(held * self._prefix_tokens, request.prompt_tokens - 1)
+        return min(held * self._prefix_tokens, max(request.prompt_tokens - 1, 0))
 
     def _cached_by_row(self, request: Request, model: _Model) -> NDArray[np.int64]:
         tokens = model.prefixes.held_by_all(request.prefix) * self._prefix_tokens
-        return np.minimum(tokens, request.prompt_tokens - 1)
+        return np.minimum(tokens, max(request.prompt_tokens - 1, 0))
 
     def load(self, worker: Worker) -> WorkerLoad:
         """What the worker is doing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from builders import BOTH, DECODE, PREFILL, SteadyPredictor, fleet, request
 from hypothesis import strategies as st
 
@@ -82,9 +84,9 @@ def fleets(draw: st.DrawFn) -> Fleet:
 
 
 def requests(number: int) -> st.SearchStrategy[Request]:
-    """Requests with and without promises, of which some are late, some cannot be split, some avoid workers."""
+    """Requests with and without promises, of which some cannot be split, some avoid workers, some share their heads."""
     limit = st.one_of(st.none(), st.sampled_from([0.01, 0.05, 0.5, 5.0, 100.0]))
-    return st.builds(
+    asked = st.builds(
         request,
         st.just(f"r{number}"),
         prompt_tokens=st.sampled_from([1, 100, 1000, 2999, 4000, 10_000]),
@@ -96,6 +98,8 @@ def requests(number: int) -> st.SearchStrategy[Request]:
         min_bits=st.sampled_from([0, 0, 16]),
         splittable=st.sampled_from([True, True, False]),
     )
+    prefixes = st.sampled_from([(), (), (), (1,), (1, 2, 3), (1, 2, 4, 5), tuple(range(10, 20))])
+    return st.builds(lambda plain, prefix: replace(plain, prefix=prefix), asked, prefixes)
 
 
 def busy(draw: st.DrawFn, view: Fleet) -> float:
