@@ -70,7 +70,7 @@ FORMATS = (
     _format("limits of runs", "run vllm tp max_num_seqs max_num_batched_tokens num_kv_tokens", engine_run),
     _format(
         "MLPerf results",
-        "round division submitter system benchmark scenario valid tok_s ttft_mean_ms tpot_mean_ms source",
+        "round division submitter system benchmark scenario valid tok_s samples_s ttft_mean_ms tpot_mean_ms source",
         server_run,
     ),
     _format("API calls", "provider model input_tokens output_tokens ttft_ms itl_ms", api_call),

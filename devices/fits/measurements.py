@@ -127,11 +127,13 @@ class ServerRun:
     system: str
     submitter: str
     round: str
+    division: str
     benchmark: str
     scenario: str
     device: DeviceProfile | None
     chips: int
     valid: bool
+    requests_per_s: float
     output_tokens_per_s: float
     ttft_s: float | None
     tpot_s: float | None

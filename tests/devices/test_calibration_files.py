@@ -147,8 +147,8 @@ def test_concurrency_that_was_not_recorded_is_what_the_workers_hold(tmp_path: Pa
 
 
 OTHERS: list[tuple[str, str, type[Measurement]]] = [
-    ("round,division,submitter,system,benchmark,scenario,valid,tok_s,ttft_mean_ms,tpot_mean_ms,source",
-     "v5.1,closed,A,B200-SXM-180GBx8_TRT,llama2-70b-99,Server,VALID,100.5,40,8,s", ServerRun),
+    ("round,division,submitter,system,benchmark,scenario,valid,tok_s,samples_s,ttft_mean_ms,tpot_mean_ms,source",
+     "v5.1,closed,A,B200-SXM-180GBx8_TRT,llama2-70b-99,Server,VALID,100.5,0.35,40,8,s", ServerRun),
     ("provider,model,input_tokens,output_tokens,ttft_ms,itl_ms", "groq,llama2-70b,550,150,222,5.3", ApiCall),
     ("device,model,tp,tokens,ms_layer_nonattn", "a100,Qwen/Qwen-72B,2,16,0.5", LayerTime),
     ("num_workers,size,devices_per_node,collective,ms,fabric", "2,2048,1,all_reduce,0.04,a100_dgx", CollectiveTime),
@@ -175,6 +175,7 @@ def test_a_system_of_one_kind_of_chip_knows_its_device(tmp_path: Path) -> None:
     assert isinstance(mixed, ServerRun)
     assert one.device is not None
     assert (one.device.id, one.chips, mixed.device) == ("b200-sxm", 8, None)
+    assert (one.division, one.requests_per_s) == ("closed", 0.35)
 
 
 GOOD = "h100-80gb,llama2-70b,decode,32,1,576,8,fp16,vllm-2023(x),30,measured,s"
