@@ -9,7 +9,7 @@ from math import ceil
 from devices.formats import Gain, checkpoint_problem, kept_formats, weight_format
 from devices.natures.composite import part_for, splits_layers
 from devices.profile import DeviceProfile, ModelProfile, Nature, Part, Precision, Role
-from devices.roofline import kv_copies, split
+from devices.roofline import experts_read, kv_copies, split
 from devices.worker import Limits
 
 HBM_SHARE = 0.9
@@ -48,6 +48,43 @@ def limits(
         found,
         max_seqs=max_seqs or min(found.max_seqs, device.max_seqs),
         max_batched_tokens=max_batched_tokens or device.max_batched_tokens,
+    )
+
+
+def wide_limits(
+    device: DeviceProfile,
+    model: ModelProfile,
+    chips: int,
+    precision: Precision,
+    kv_precision: Precision,
+    block_size: int = 16,
+) -> Limits:
+    """What fits where every chip holds all of attention and its part of the experts; raises `Infeasible`.
+
+    A sequence lives on one chip, and batch and token budget of an engine are those of a chip.
+    """
+    _check_known(device, model)
+    _check_format(device, model, precision, kv_precision)
+    if device.nature is not Nature.HBM or not 1 < chips <= model.experts:
+        most = f"2 to {model.experts}" if model.experts > 1 else "no"
+        raise Infeasible(f"{chips} x {device.id}: the experts of {model.id} spread over {most} GPUs")
+    dense, experts = experts_read(model)
+    weights = (dense + experts / chips) * precision.weight_bytes
+    spare = usable_bytes(device) - weights
+    seqs = _sequences(device, model, spare, None)
+    kv_tokens = _kv_tokens(model, kv_precision, spare - seqs * model.state_bytes_per_sequence, seqs, block_size)
+    if kv_tokens < block_size or not seqs:
+        raise Infeasible(
+            f"spread over {chips} x {device.id}, {model.id} in {precision.value} has {_gb(weights)} of weights "
+            f"on each, a chip holds {_gb(usable_bytes(device))}; more chips hold fewer experts each"
+        )
+    return Limits(
+        kv_tokens=kv_tokens * chips,
+        max_seqs=seqs * chips,
+        hard_slots=False,
+        max_batched_tokens=device.max_batched_tokens * chips,
+        max_context_tokens=min(model.max_context_tokens, kv_tokens),
+        block_size=block_size,
     )
 
 

@@ -94,7 +94,7 @@ def overrun(predictor: Predictor, limits: Limits, stream: Stream, rate_per_s: fl
 
 def highest_rate(predictor: Predictor, limits: Limits, stream: Stream, promise: Promise, guess_per_s: float) -> float:
     """Requests a second; the search starts from `guess_per_s`."""
-    return _edge(lambda rate: overrun(predictor, limits, stream, rate, promise) <= 1, guess_per_s)
+    return edge(lambda rate: overrun(predictor, limits, stream, rate, promise) <= 1, guess_per_s)
 
 
 def slowest(predictor: Predictor, limits: Limits, stream: Stream, promise: Promise, rate_per_s: float) -> float:
@@ -103,7 +103,7 @@ def slowest(predictor: Predictor, limits: Limits, stream: Stream, promise: Promi
     def kept(factor: float) -> bool:
         return overrun(Slower(predictor, factor), limits, stream, rate_per_s, promise) <= 1
 
-    return _edge(kept, 1.0)
+    return edge(kept, 1.0)
 
 
 def roomy(limits: Limits, lengths: Lengths) -> Limits:
@@ -117,7 +117,7 @@ def roomy(limits: Limits, lengths: Lengths) -> Limits:
     return replace(limits, kv_tokens=int(limits.kv_tokens * share))
 
 
-def _edge(kept: Callable[[float], bool], guess: float) -> float:
+def edge(kept: Callable[[float], bool], guess: float) -> float:
     """The largest value that is kept, for a condition that ends somewhere above 0."""
     low = high = guess
     while not kept(low):

@@ -10,13 +10,19 @@ from math import ceil
 from devices.economics.operating_point import OperatingPoint, Promise, Unkept, Workload, operating_point
 from devices.economics.rents import Rent
 from devices.economics.token_cost import TokenCost, token_usd
-from devices.feasibility import Infeasible, limits, usable_bytes
+from devices.feasibility import Infeasible, limits, usable_bytes, wide_limits
 from devices.formats import kept_formats
 from devices.natures.choice import predictor
+from devices.natures.wide import wide
 from devices.profile import DeviceProfile, ModelProfile, Nature, Precision
+from devices.worker import Limits, Predictor
 
 SRAM_STEPS = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)
 """Multiples of the fewest SRAM chips that are tried: chips beyond those the weights need hold KV cache."""
+
+
+BOX_CHIPS = 8
+"""Chips of a server whose links end at its lid; racks connect more."""
 
 
 class Basis(Enum):
@@ -34,10 +40,22 @@ class Basis(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One way to run a model on a device."""
+    """One way to run a model on a device; `wide` is `devices.natures.wide`, else tensors are cut over the chips."""
 
     chips: int
     precision: Precision
+    wide: bool = False
+
+    def worker(
+        self, device: DeviceProfile, model: ModelProfile, kv_precision: Precision, engine: str
+    ) -> tuple[Predictor, Limits]:
+        """Raises `Infeasible`."""
+        if self.wide:
+            fits = wide_limits(device, model, self.chips, self.precision, kv_precision)
+            budget = device.max_batched_tokens
+            return wide(device, model, self.chips, self.precision, kv_precision, budget), fits
+        fits = limits(device, model, self.chips, self.precision, kv_precision)
+        return predictor(device, model, self.chips, self.precision, kv_precision, engine=engine), fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +111,11 @@ def cheapest(
     nearest: tuple[Configuration, Unkept] | None = None
     for made in configurations(device, model, min_bits):
         try:
-            fits = limits(device, model, made.chips, made.precision, kv_precision)
+            paced, fits = made.worker(device, model, kv_precision, engine)
         except Infeasible as error:
-            refusals.append(str(error))
+            if not made.wide:
+                refusals.append(str(error))
             continue
-        paced = predictor(device, model, made.chips, made.precision, kv_precision, engine=engine)
         point = operating_point(paced, fits, workload, promise)
         if isinstance(point, Unkept):
             if nearest is None or _miss(point, promise) < _miss(nearest[1], promise):
@@ -116,6 +134,8 @@ def configurations(device: DeviceProfile, model: ModelProfile, min_bits: int) ->
     for precision in formats(device, model, min_bits):
         for chips in chip_counts(device, model, precision):
             yield Configuration(chips, precision)
+        for chips in wide_counts(device, model):
+            yield Configuration(chips, precision, wide=True)
 
 
 def formats(device: DeviceProfile, model: ModelProfile, min_bits: int) -> list[Precision]:
@@ -140,6 +160,18 @@ def chip_counts(device: DeviceProfile, model: ModelProfile, precision: Precision
         fewest = ceil((model.weight_bytes(precision) + model.kv_bytes(16, precision)) / usable_bytes(device))
         return sorted({ceil(fewest * step) for step in SRAM_STEPS})
     return [1 << power for power in range(max(1, device.scaleup_domain).bit_length())]
+
+
+def wide_counts(device: DeviceProfile, model: ModelProfile) -> list[int]:
+    """Chips of one scale-up domain that the experts may be spread over: powers of two, and the whole domain.
+
+    In a box only models with latent attention are spread, whose cache cannot be cut by heads. Of others nobody has
+    published a spread box, and what boxes reach at tight promises is far below what one would give.
+    """
+    if device.nature is not Nature.HBM or (model.kv_heads and device.scaleup_domain <= BOX_CHIPS):
+        return []
+    most = min(device.scaleup_domain, model.experts)
+    return sorted({*(1 << power for power in range(1, most.bit_length())), *([most] if most > 1 else [])})
 
 
 def _miss(unkept: Unkept, promise: Promise) -> float:
