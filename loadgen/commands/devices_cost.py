@@ -185,7 +185,7 @@ def _row(offer: Offer, workload: Workload) -> tuple[object, ...]:
     energy = _joules(offer)
     return (
         offer.device.id,
-        offer.configuration.chips,
+        f"{offer.configuration.chips} wide" if offer.configuration.wide else offer.configuration.chips,
         offer.configuration.precision.value,
         point.batch,
         point.bound.value,
@@ -245,6 +245,7 @@ def _plain(offer: Offer, workload: Workload, layers: tuple[Markup, ...], sell: R
         "device": offer.device.id,
         "vendor": offer.device.vendor,
         "chips": offer.configuration.chips,
+        "wide": offer.configuration.wide,
         "precision": offer.configuration.precision.value,
         "basis": offer.basis.value,
         "factor": offer.factor,

@@ -97,6 +97,14 @@ def test_predictions_alone_are_marked_as_such(capsys: pytest.CaptureFixture[str]
     assert answer(capsys, *asked, "--predicted")["offers"][0]["basis"] == "predicted"
 
 
+def test_a_worker_that_spreads_its_experts_is_told_as_wide(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--model", "deepseek-v3", "--class", "tpot_s=0.015", "--device", "gb200-nvl72", "--predicted")
+    [offer] = answer(capsys, *asked)["offers"]
+    assert offer["wide"]
+    _, out, _ = run(capsys, *ASK, *asked)
+    assert f"{offer['chips']} wide" in out
+
+
 def test_projected_devices_are_ranked_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("--class", "tpot_s=0.2", "--device", "maia-200")
     assert answer(capsys, *asked)["offers"] == []
