@@ -20,7 +20,7 @@ import numpy as np
 
 from devices.calibration.measured_files import read
 from devices.calibration.server_benchmark import BENCHMARKS, Result, results
-from devices.calibration.server_rate import Slower, Stream, edge
+from devices.calibration.server_rate import Stream, edge, slower
 from devices.fits.measurements import ServerRun
 from devices.worker import Billing, BillingKind, Phase, Pool, Worker
 from loadgen.simulate import Simulation
@@ -47,7 +47,7 @@ def workers_of(result: Result, count: int) -> list[Worker]:
         phases=frozenset(Phase),
         engine="vllm",
         billing=Billing(BillingKind.ON_DEMAND, result.device.usd_per_chip_hour or 0.0),
-        predictor=Slower(model.predictor, result.factor),
+        predictor=slower(model.predictor, result.factor),
         limits=model.limits,
         device=result.device,
         chips=model.chips,

@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from devices import catalog, feasibility
-from devices.calibration.server_rate import Lengths, Slower, Stream, highest_rate, roomy, slowest
+from devices.calibration.server_rate import Lengths, Stream, highest_rate, roomy, slower, slowest
 from devices.economics.cheapest import NoOffer, cheapest
 from devices.economics.operating_point import Promise, Workload
 from devices.economics.rents import Rent
 from devices.fits.measurements import Measurement, ServerRun
-from devices.natures.choice import prior
-from devices.profile import DeviceProfile, Precision
-from devices.worker import Limits, Predictor
+from devices.natures.hbm import HbmPredictor
+from devices.profile import DeviceProfile, Nature, Precision
+from devices.worker import Limits
 
 SYSTEM_CHIPS = 8
 """Most submissions are one box of so many; its requests are dealt out to its workers in turn."""
@@ -63,7 +63,7 @@ class Modelled:
 
     chips: int
     kernels: str
-    predictor: Predictor
+    predictor: HbmPredictor
     limits: Limits
     stream: Stream
     promise: Promise
@@ -74,9 +74,8 @@ class Modelled:
 
     def rate(self, factor: float, guess: float) -> float:
         """The most requests a second and chip at that factor."""
-        slower = Slower(self.predictor, factor)
-        found = highest_rate(slower, self.limits, self.stream, self.promise, guess * self.chips)
-        return found / self.chips
+        paced = slower(self.predictor, factor)
+        return highest_rate(paced, self.limits, self.stream, self.promise, guess * self.chips) / self.chips
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +127,14 @@ def modelled(device: DeviceProfile, name: str, seed: int, duration_s: float = DU
     prompts, outputs = benchmark.lengths.drawn(4096, 0)
     mean = Workload(int(prompts.mean()), int(outputs.mean()))
     offer = cheapest(bare, model, mean, benchmark.promise, Rent(1.0, "any"), kv_precision=kv)
-    if isinstance(offer, NoOffer):
+    if device.nature is not Nature.HBM or isinstance(offer, NoOffer) or offer.configuration.wide:
         return None
     chips, precision = offer.configuration.chips, offer.configuration.precision
     unpacked = "" if precision in device.flops_per_s else " unpacked"
     return Modelled(
         chips=chips,
         kernels=f"{name} {precision.value}{unpacked}",
-        predictor=prior(bare, model, chips, precision, kv, bare.max_batched_tokens),
+        predictor=HbmPredictor.of(bare, model, chips, precision, kv, bare.max_batched_tokens),
         limits=roomy(feasibility.limits(bare, model, chips, precision, kv, MAX_SEQS), benchmark.lengths),
         stream=Stream(benchmark.lengths, max(SYSTEM_CHIPS // chips, 1), duration_s, seed),
         promise=benchmark.promise,

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.economics.operating_point import Promise
+from devices.natures.bounds import Bounds
+from devices.natures.hbm import HbmPredictor
 from devices.simulated.engine import Sequence, SimulatedWorker
 from devices.worker import Limits, Predictor
 
@@ -56,21 +58,22 @@ class Stream:
         return np.cumsum(gaps) / rate_per_s
 
 
-@dataclass(frozen=True, slots=True)
-class Slower:
+def slower(under: HbmPredictor, factor: float) -> HbmPredictor:
     """The same device at `factor` times the seconds of every iteration."""
-
-    under: Predictor
-    factor: float
-
-    def prefill_s(self, new_tokens: int, cached_tokens: int = 0) -> float:
-        return self.factor * self.under.prefill_s(new_tokens, cached_tokens)
-
-    def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
-        return self.factor * self.under.decode_step_s(sequences, kv_tokens)
-
-    def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
-        return self.factor * self.under.step_s(decodes, kv_tokens, chunks)
+    if under.tier is not None:
+        raise ValueError("a device with an on-chip tier beside its HBM: what the tier saves would have to grow too")
+    bounds = under.bounds
+    return replace(
+        under,
+        fixed_s=under.fixed_s * factor,
+        dense_s=under.dense_s * factor,
+        experts_s=under.experts_s * factor,
+        token_s=under.token_s * factor,
+        kv_s=under.kv_s * factor,
+        pair_s=under.pair_s * factor,
+        sequence_s=under.sequence_s * factor,
+        bounds=Bounds(bounds.tokens, bounds.kv_s * factor, bounds.pair_s * factor) if bounds else None,
+    )
 
 
 def overrun(predictor: Predictor, limits: Limits, stream: Stream, rate_per_s: float, promise: Promise) -> float:
@@ -97,11 +100,11 @@ def highest_rate(predictor: Predictor, limits: Limits, stream: Stream, promise: 
     return edge(lambda rate: overrun(predictor, limits, stream, rate, promise) <= 1, guess_per_s)
 
 
-def slowest(predictor: Predictor, limits: Limits, stream: Stream, promise: Promise, rate_per_s: float) -> float:
+def slowest(predictor: HbmPredictor, limits: Limits, stream: Stream, promise: Promise, rate_per_s: float) -> float:
     """How many times longer every iteration may take and the rate still be the highest that keeps the promise."""
 
     def kept(factor: float) -> bool:
-        return overrun(Slower(predictor, factor), limits, stream, rate_per_s, promise) <= 1
+        return overrun(slower(predictor, factor), limits, stream, rate_per_s, promise) <= 1
 
     return edge(kept, 1.0)
 

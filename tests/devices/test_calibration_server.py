@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,28 +21,32 @@ from devices.calibration.server_benchmark import (
     without_cell,
     without_device,
 )
-from devices.calibration.server_rate import Lengths, Slower, Stream, highest_rate, overrun, roomy, slowest
+from devices.calibration.server_rate import Lengths, Stream, highest_rate, overrun, roomy, slower, slowest
 from devices.economics.operating_point import Promise
+from devices.natures.bounds import Bounds
+from devices.natures.hbm import HbmPredictor
+from devices.profile import Precision
 from devices.worker import Limits
 
 DATA = Path(__file__).parent / "data" / "mlperf_server.csv"
+FP8 = Precision.FP8
 LIMITS = Limits(1_000_000, 1024, False, 8192, 4096)
 FIXED = Lengths(100, 0.0, 11, 0.0)
 STREAM = Stream(FIXED, workers=4, duration_s=20.0)
 
 
-@dataclass(frozen=True)
-class Linear:
-    """An iteration takes a millisecond and as much for every sequence in it."""
-
-    def prefill_s(self, new_tokens: int, cached_tokens: int = 0) -> float:
-        return self.step_s(0, 0, [(new_tokens, cached_tokens)])
-
-    def decode_step_s(self, sequences: int, kv_tokens: float) -> float:
-        return self.step_s(sequences, kv_tokens, [])
-
-    def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:
-        return 0.001 * (1 + decodes + len(chunks))
+MILLISECOND_EACH = HbmPredictor(
+    fixed_s=0.001,
+    dense_s=0.0,
+    experts_s=0.0,
+    missed=1.0,
+    token_s=0.0,
+    kv_s=0.0,
+    pair_s=0.0,
+    sequence_s=0.001,
+    chunk_tokens=8192,
+)
+"""An iteration takes a millisecond, and as much again for every sequence that decodes."""
 
 
 def test_gaps_of_a_stream_dealt_out_to_many_are_regular() -> None:
@@ -58,39 +62,50 @@ def test_lengths_stay_within_their_bounds() -> None:
 
 def test_the_time_per_output_token_of_a_lone_request_is_its_step() -> None:
     alone = Stream(FIXED, duration_s=1.0)
-    assert overrun(Linear(), LIMITS, alone, 1.0, Promise(tpot_s=0.001)) == pytest.approx(2.0)
+    assert overrun(MILLISECOND_EACH, LIMITS, alone, 1.0, Promise(tpot_s=0.001)) == pytest.approx(2.0)
 
 
 def test_the_highest_rate_keeps_the_promise_and_a_higher_one_does_not() -> None:
     promise = Promise(ttft_s=0.1, tpot_s=0.01)
-    rate = highest_rate(Linear(), LIMITS, STREAM, promise, 3.0)
+    rate = highest_rate(MILLISECOND_EACH, LIMITS, STREAM, promise, 3.0)
     assert (
-        overrun(Linear(), LIMITS, STREAM, rate, promise) <= 1 < overrun(Linear(), LIMITS, STREAM, rate * 1.02, promise)
+        overrun(MILLISECOND_EACH, LIMITS, STREAM, rate, promise)
+        <= 1
+        < overrun(MILLISECOND_EACH, LIMITS, STREAM, rate * 1.02, promise)
     )
 
 
 def test_a_guess_too_high_finds_the_same_rate() -> None:
     promise = Promise(ttft_s=0.1, tpot_s=0.01)
-    low, high = (highest_rate(Linear(), LIMITS, STREAM, promise, guess) for guess in (3.0, 900.0))
+    low, high = (highest_rate(MILLISECOND_EACH, LIMITS, STREAM, promise, guess) for guess in (3.0, 900.0))
     assert low == pytest.approx(high, rel=0.02)
 
 
 def test_how_much_slower_a_device_may_be_and_its_highest_rate_say_the_same() -> None:
     promise = Promise(ttft_s=0.1, tpot_s=0.01)
-    factor = slowest(Linear(), LIMITS, STREAM, promise, 40.0)
-    assert highest_rate(Slower(Linear(), factor), LIMITS, STREAM, promise, 10.0) == pytest.approx(40.0, rel=0.03)
+    factor = slowest(MILLISECOND_EACH, LIMITS, STREAM, promise, 40.0)
+    assert highest_rate(slower(MILLISECOND_EACH, factor), LIMITS, STREAM, promise, 10.0) == pytest.approx(
+        40.0, rel=0.03
+    )
 
 
 def test_a_promise_nobody_can_keep_is_an_error_and_no_endless_search() -> None:
     with pytest.raises(ValueError, match="not even a millionth"):
-        highest_rate(Linear(), LIMITS, Stream(FIXED, duration_s=1.0), Promise(tpot_s=1e-4), 8.0)
+        highest_rate(MILLISECOND_EACH, LIMITS, Stream(FIXED, duration_s=1.0), Promise(tpot_s=1e-4), 8.0)
 
 
 def test_slower_means_every_kind_of_work() -> None:
-    under, slower = Linear(), Slower(Linear(), 3.0)
-    assert slower.prefill_s(9) == 3 * under.prefill_s(9)
-    assert slower.decode_step_s(4, 9) == 3 * under.decode_step_s(4, 9)
-    assert slower.step_s(4, 9, [(1, 0)]) == 3 * under.step_s(4, 9, [(1, 0)])
+    under = HbmPredictor(1.0, 2.0, 3.0, 0.5, 4.0, 5.0, 6.0, 7.0, 100, Bounds(10, 8.0, 9.0))
+    chunks = [(5, 3), (2, 0)]
+    assert slower(under, 3.0).step_s(4, 100, chunks) == pytest.approx(3 * under.step_s(4, 100, chunks))
+    assert slower(under, 3.0).decode_step_s(4, 9) == pytest.approx(3 * under.decode_step_s(4, 9))
+    assert slower(under, 3.0).prefill_s(250) == pytest.approx(3 * under.prefill_s(250))
+
+
+def test_a_device_with_a_second_memory_is_refused() -> None:
+    maia = HbmPredictor.of(catalog.device("maia-200"), catalog.model("llama-3.1-8b"), 1, FP8, FP8, 8192)
+    with pytest.raises(ValueError, match="on-chip tier"):
+        slower(maia, 2.0)
 
 
 def test_room_is_that_of_an_engine_that_holds_half_of_an_answer() -> None:
@@ -99,7 +114,7 @@ def test_room_is_that_of_an_engine_that_holds_half_of_an_answer() -> None:
 
 def result(device: str, kernels: str, factor: float) -> Result:
     """A cell without a simulation."""
-    model = Modelled(1, kernels, Linear(), LIMITS, STREAM, Promise(tpot_s=0.01))
+    model = Modelled(1, kernels, MILLISECOND_EACH, LIMITS, STREAM, Promise(tpot_s=0.01))
     return Result(catalog.device(device), kernels, 40.0, model, factor)
 
 
