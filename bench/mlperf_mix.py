@@ -1,7 +1,7 @@
 """MI300X, MI325X and MI355X behind one scheduler: the highest valid MLPerf rate of the mix over the sum of its parts.
 
-    python bench/mlperf_mix.py                        # two workers of each, three policies: some minutes
-    python bench/mlperf_mix.py --workers 8 --policies least-load
+    python bench/mlperf_mix.py                        # one worker of each, three policies: five minutes
+    python bench/mlperf_mix.py --workers 8 --duration 240 --policies least-load
 
 Each device is as slow as explains its own best submission of llama2-70b in `--data` (see mlperf_server.py). The parts
 are the same workers, one kind at a time, under whichever policy does best there. Promise and lengths are the
@@ -92,9 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0 when both bars are met; bars of policies that were not asked for are not judged."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="table of MLPerf results")
-    parser.add_argument("--workers", type=int, default=2, help="workers of each device")
+    parser.add_argument("--workers", type=int, default=1, help="workers of each device")
     parser.add_argument("--policies", nargs="+", default=["cost-slo", "least-load", "round-robin"])
-    parser.add_argument("--duration", type=float, default=240.0, help="seconds of arrivals")
+    parser.add_argument("--duration", type=float, default=600.0, help="seconds of arrivals")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     asked = [

@@ -4,9 +4,9 @@
     python bench/wide_experts.py --data e2e_silicon_inferencex.csv.gz
 
 `--data` is a table of closed-loop runs. Rows count whose every chip attends to sequences of its own, with the experts
-of a mixture spread over all of them, and that say how many workers there were. Beside the error of `natures/wide.py`
-stands what the same chips would be predicted to take as one tensor-parallel group. Neither is fitted to these rows;
-what the NVIDIA chips attain is a family prior, learned from runs of other devices and splits (catalog/priors.yaml).
+of a mixture spread over all of them, and that say how many workers there were. Beside the error of
+`natures/wide.py` stands what the same chips would be predicted to take as one tensor-parallel group. What the chips
+attain is a family prior (catalog/priors.yaml): runs of H200 and B200 had a part in its medians, of GB300 none.
 """
 
 from __future__ import annotations
