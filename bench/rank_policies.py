@@ -32,9 +32,10 @@ import uvloop
 from loadgen.embedded import Urls, embedded
 from loadgen.lengths import Lognormal
 from loadgen.loadtest import LoadTest, Target
-from loadgen.result import Result, spread
+from loadgen.result import Result
 from loadgen.runs import policy, simulated
 from loadgen.simulate import SPLIT_CALLS
+from loadgen.spread import spread
 from loadgen.trace import Row
 from loadgen.traffic import Traffic
 from loadgen.workload import Workload

@@ -23,6 +23,8 @@ from devices.worker import Limits, Predictor
 
 __all__ = ["DoesNotFit", "Sequence", "SimulatedWorker", "State", "Step"]
 
+_PREFILL = State.PREFILL
+
 PREFIX_TOKENS = 512
 """Prompt tokens behind one prefix id, as in Mooncake's traces."""
 
@@ -270,9 +272,6 @@ class SimulatedWorker:
                 del self._legs[sequence.id]
                 self._enter(sequence)
                 self._decode(sequence, sequence.prompt_tokens - 1)
-            if self._partial is not None:  # decodes go before prompts, and so would it have been preempted first
-                del self._running[self._partial.id]
-                self._enter(self._partial)
         kv = self._kv
         if kv.short():
             self._find_room()
@@ -281,7 +280,7 @@ class SimulatedWorker:
         self._budget = self.limits.max_batched_tokens - kv.batch
         if self._queue or self._partial is not None:
             self._fill(at)
-        self._plan()
+        self._plan(self._sizes)
 
     def _fill(self, at: float) -> None:
         """Prompts take what the decodes leave of the budget: the half-done one first, then the queue."""
@@ -299,16 +298,20 @@ class SimulatedWorker:
         entered, chunks = self._orders, len(self._sizes)
         self._admit(at)
         if len(self._sizes) > chunks:
-            self._plan()
+            # Who was aborted at this instant too is no longer in it.
+            here = [
+                size for size, sequence in zip(self._sizes, self._chunks, strict=True) if sequence.state is _PREFILL
+            ]
+            self._plan(here)
         elif self._orders > entered:
             self._end_s = self._stretch.cut(self._kv.iterations_with_room(self._stretch.iterations, self._blocked_hits))
 
-    def _plan(self) -> None:
+    def _plan(self, sizes: list[tuple[int, int]]) -> None:
         """How long the iteration takes, and how many alike can follow."""
         batch, context = self._kv.batch, self._kv.context
         stretch = self._stretch
-        if self._sizes:
-            gap_s = self._predictor.step_s(batch, context + batch, self._sizes)
+        if sizes:
+            gap_s = self._predictor.step_s(batch, context + batch, sizes)
             self._end_s = stretch.set(gap_s, 0.0, 1)
         elif batch:
             gap_s, slope_s, until = self._predictor.decode_line(batch, context + batch)
@@ -395,6 +398,7 @@ class SimulatedWorker:
         if not kv.has(blocks):
             return False
         kv.hold(sequence, blocks)
+        kv.make_room(1)
         self._orders += 1
         sequence.state, sequence.kv_ready_s = State.TRANSFER, at + transfer_s
         insort(self._transfers, (sequence.kv_ready_s, self._orders, sequence))

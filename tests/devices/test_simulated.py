@@ -84,8 +84,8 @@ def test_a_lone_sequence_prefills_then_decodes_one_token_an_iteration() -> None:
     assert (simulated.running, simulated.waiting, simulated.next_event_s) == (1, 0, 7.0)
     steps = drained(simulated)
     assert token_times(steps, a) == [7.0, 8.0, 9.0]
-    assert [step.first for step in steps] == [(a,), (), ()]
-    assert [step.finished for step in steps] == [(), (), (a,)]
+    assert [step.first for step in steps] == [[a], [], []]
+    assert [step.finished for step in steps] == [[], [], [a]]
     assert [(step.tokens, step.prefilled_tokens) for step in steps] == [(1, 100), (1, 0), (1, 0)]
     assert (a.submitted_s, a.admitted_s, a.first_s, a.ended_s, a.state) == (5.0, 5.0, 7.0, 9.0, State.FINISHED)
     assert (simulated.submitted, simulated.finished, simulated.kv_tokens, simulated.running) == (1, 1, 0, 0)
@@ -192,7 +192,7 @@ def test_who_entered_last_is_preempted_and_computed_again_with_what_it_had_writt
     assert token_times(steps, b)[:3] == [1.6, 2.6, 3.6]
     assert (b.admitted_s, b.last_s, b.first_s) == (0.0, 3.6, 1.6)
     assert sizes(simulated)[-3] == (0, 0, [(33, 0)])
-    assert [step.resumed for step in steps if step.resumed] == [(b,)]
+    assert [step.resumed for step in steps if step.resumed] == [[b]]
 
 
 def test_a_mark_is_told_when_so_many_tokens_are_made() -> None:
@@ -201,7 +201,7 @@ def test_a_mark_is_told_when_so_many_tokens_are_made() -> None:
     simulated.submit(a, 0.0)
     simulated.advance(5.0)
     simulated.mark(a, 7, 5.0)
-    assert [(step.end_s, step.marked) for step in drained(simulated)] == [(8.0, (a,)), (10.0, ())]
+    assert [(step.end_s, step.marked) for step in drained(simulated)] == [(8.0, [a]), (10.0, [])]
 
 
 def test_many_iterations_are_one_step_until_somebody_brings_news() -> None:
@@ -293,7 +293,7 @@ def test_abort_frees_a_sequence_in_every_state() -> None:
     assert all(simulated.abort(s.id, 3.1) for s in (decoding, partial, waiting, transferring, ready))
     assert (simulated.kv_tokens, simulated.running, simulated.waiting, simulated.transferring) == (0, 0, 0, 0)
     [step] = drained(simulated)[-1:]
-    assert (step.tokens, step.first, step.finished) == (0, (), ())
+    assert (step.tokens, step.first, step.finished) == (0, [], [])
     assert (simulated.aborted, simulated.finished, decoding.ended_s) == (5, 0, 3.1)
 
 
@@ -311,7 +311,7 @@ def test_abort_of_a_decode_leg_in_its_first_iteration_stops_its_first_token() ->
     simulated.advance(1.0)
     assert simulated.abort("d", 1.5)
     [step] = drained(simulated)
-    assert (step.first, step.tokens) == ((), 0)
+    assert (step.first, step.tokens) == ([], 0)
 
 
 def test_abort_of_what_has_ended_or_never_came_changes_nothing() -> None:
@@ -340,7 +340,7 @@ def test_a_decode_leg_reserves_kv_before_the_transfer_and_gets_its_first_token_o
     assert simulated.next_event_s == 6.0
     steps = drained(simulated)
     assert token_times(steps, leg) == [7.0, 8.0]
-    assert [step.first for step in steps] == [(leg,), ()]
+    assert [step.first for step in steps] == [[leg], []]
     assert sizes(simulated) == [(1, 100, []), (1, 101, [])]
 
 

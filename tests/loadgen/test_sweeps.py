@@ -97,12 +97,12 @@ def test_a_failed_run_names_its_combination_and_keeps_its_kind() -> None:
 
 
 def test_a_bug_in_a_run_is_told_with_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken_policy.py").write_text(
+    (tmp_path / "dividing_policy.py").write_text(
         "class Broken:\n    def place(self, request, fleet, now):\n        return 1 / 0\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(RuntimeError, match=r"policy broken_policy:Broken, seed 4: Traceback(.|\n)*ZeroDivisionError"):
-        list(in_turn(SHORT, [Point(DEMO, 5.0, 1.0, "broken_policy:Broken", 4)]))
+    with pytest.raises(RuntimeError, match=r"policy dividing_policy:Broken, seed 4: Traceback(.|\n)*ZeroDivisionError"):
+        list(in_turn(SHORT, [Point(DEMO, 5.0, 1.0, "dividing_policy:Broken", 4)]))
 
 
 def test_what_is_wrong_with_the_last_point_is_said_before_the_first_runs() -> None:
