@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 SEED   ?= 1
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test check format bench-policies bench-parity bench-predictor promtool clean
+.PHONY: run test check format bench-policies bench-parity bench-predictor bench-decide promtool clean
 
 run: $(STAMP)  ## gateway over a simulated GPU + LPU + TPU fleet, replaying a real trace
 	$(BIN)/tokenyard demo
@@ -37,6 +37,9 @@ bench-parity: $(STAMP)  ## a live run against its simulation and against the rep
 
 bench-predictor: $(STAMP)  ## what a prediction costs, one by one and 1,000 at once
 	$(BIN)/python bench/predictor.py
+
+bench-decide: $(STAMP)  ## what a decision and the life of a request cost the scheduler
+	$(BIN)/python bench/decide.py
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tokenyard needs Python >= 3.11; set PYTHON=python3.11")'
