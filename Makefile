@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 SEED   ?= 1
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test check format bench-policies bench-parity bench-predictor bench-decide promtool clean
+.PHONY: run test check format bench-policies bench-parity bench-predictor bench-decide bench-simulator promtool clean
 
 run: $(STAMP)  ## gateway over a simulated GPU + LPU + TPU fleet, replaying a real trace
 	$(BIN)/tokenyard demo
@@ -40,6 +40,9 @@ bench-predictor: $(STAMP)  ## what a prediction costs, one by one and 1,000 at o
 
 bench-decide: $(STAMP)  ## what a decision and the life of a request cost the scheduler
 	$(BIN)/python bench/decide.py
+
+bench-simulator: $(STAMP)  ## CPU time and memory of simulating a fleet; BENCH takes its options
+	$(BIN)/python bench/simulator.py $(BENCH)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tokenyard needs Python >= 3.11; set PYTHON=python3.11")'
