@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from devices.natures.bounds import Bounds, attention
 from devices.natures.decode_line import decode_line
@@ -92,6 +93,8 @@ class HbmPredictor:
 
     def decode_line(self, sequences: int, kv_tokens: float) -> DecodeLine:
         seconds = self.decode_step_s(sequences, kv_tokens)
+        if self.bounds is None and self.tier is None:
+            return seconds, self.kv_s, inf
         return decode_line(seconds, self.kv_s, sequences, kv_tokens, self.bounds, self.tier)
 
     def step_s(self, decodes: int, kv_tokens: float, chunks: list[tuple[int, int]]) -> float:

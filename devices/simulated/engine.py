@@ -23,7 +23,14 @@ from devices.worker import Limits, Predictor
 
 __all__ = ["DoesNotFit", "Sequence", "SimulatedWorker", "State", "Step"]
 
+# Members of an enum are looked up by its metaclass; these are asked for many times in every iteration.
+_ABORTED = State.ABORTED
+_DECODE = State.DECODE
+_FINISHED = State.FINISHED
 _PREFILL = State.PREFILL
+_READY = State.READY
+_TRANSFER = State.TRANSFER
+_WAITING = State.WAITING
 
 PREFIX_TOKENS = 512
 """Prompt tokens behind one prefix id, as in Mooncake's traces."""
@@ -132,10 +139,7 @@ class SimulatedWorker:
         elif self._stretch.start_s == now:
             self._join(now)
         elif len(self._queue) == 1 and len(self._running) + len(self._legs) < self.limits.max_seqs:
-            if self._close(now):
-                self._begin(now)
-            else:
-                self._cut(now)
+            self._interrupt(now)
 
     def abort(self, sequence_id: str, now: float) -> bool:
         """End a sequence in any state and free all it holds; False if it has ended already or was never here."""
@@ -143,10 +147,10 @@ class SimulatedWorker:
         sequence = self._found(sequence_id)
         if sequence is None:
             return False
-        if sequence.state is not State.WAITING:
+        if sequence.state is not _WAITING:
             self._isolate(now)
         self._withdraw(sequence)
-        sequence.state, sequence.ended_s = State.ABORTED, now
+        sequence.state, sequence.ended_s = _ABORTED, now
         self.aborted += 1
         self._settle(now)
         return True
@@ -175,7 +179,7 @@ class SimulatedWorker:
         """Tell when the sequence has made so many tokens, more than it has now; each sequence has one such mark."""
         self._run(now)
         sequence.mark_tokens = tokens
-        if sequence.state is State.DECODE:
+        if sequence.state is _DECODE:
             self._mark(sequence)
             self._shorten(now)
 
@@ -191,8 +195,13 @@ class SimulatedWorker:
         if now < self._now:
             raise ValueError(f"time runs backwards: {now} after {self._now}")
         self._now = now
-        if now < self._end_s and not self._transfers and not self._pinned:
-            return
+        if not self._transfers and not self._pinned:
+            while self._end_s <= now and not self._transfers and not self._pinned:
+                at = self._end_s
+                self._end()
+                self._begin(at)
+            if self._end_s > now and not self._transfers and not self._pinned:
+                return
         while (at := self.next_event_s) <= now:
             if self._end_s <= at:
                 self._end()
@@ -200,7 +209,7 @@ class SimulatedWorker:
                 self._close(at)
             while self._transfers and self._transfers[0][0] <= at:
                 arrived = self._transfers.pop(0)[2]
-                arrived.state = State.READY
+                arrived.state = _READY
                 self._ready.append(arrived)
             while self._pinned and (oldest := next(iter(self._pinned.values()))).lease_end_s <= at:
                 self._unpin(oldest.id, at)
@@ -216,6 +225,19 @@ class SimulatedWorker:
             self._begin(at)
         elif self._queue or self._ready:
             self._cut(at)
+
+    def _interrupt(self, at: float) -> None:
+        """Let the queue in when the iteration under way ends; now, if one has just ended."""
+        stretch = self._stretch
+        if stretch.iterations == 1:
+            return
+        done = stretch.ended_by(at)
+        if done and stretch.end_of(done) == at:
+            self._end_s = stretch.cut(done)
+            self._end()
+            self._begin(at)
+        elif done + 1 < stretch.iterations:
+            self._end_s = stretch.cut(done + 1)
 
     def _cut(self, at: float) -> None:
         """End the stretch with the iteration under way at `at`."""
@@ -326,7 +348,7 @@ class SimulatedWorker:
             step, order, sequence = due[0]
             if (
                 sequence.order == order
-                and sequence.state is State.DECODE
+                and sequence.state is _DECODE
                 and (step == sequence.finish_step or step == sequence.mark_step)
             ):
                 break
@@ -345,21 +367,21 @@ class SimulatedWorker:
         """Not every decode finds a block: those who entered last are preempted until the others do."""
         taken = 0
         for sequence in list(self._running.values()):
-            if sequence.state is not State.DECODE or not self._kv.needs_block(sequence):
+            if sequence.state is not _DECODE or not self._kv.needs_block(sequence):
                 continue
-            while sequence.state is State.DECODE and not self._kv.fits_after(taken):
+            while sequence.state is _DECODE and not self._kv.fits_after(taken):
                 self._preempt(next(reversed(self._running.values())))
-            if sequence.state is State.DECODE:
+            if sequence.state is _DECODE:
                 taken += 1
                 self._kv.taken(taken)
 
     def _preempt(self, sequence: Sequence) -> None:
         """All its KV is lost; it goes back to the front of the queue and keeps what it has written."""
-        if sequence.state is State.DECODE:
+        if sequence.state is _DECODE:
             sequence.made = sequence.token_base + self._kv.steps
             sequence.last_s = self._stretch.start_s
         self._withdraw(sequence)
-        sequence.state, sequence.transfer_s = State.WAITING, None
+        sequence.state, sequence.transfer_s = _WAITING, None
         sequence.goal = sequence.prompt_tokens + sequence.made
         self._queue[sequence.id] = sequence
         self._queue.move_to_end(sequence.id, last=False)
@@ -400,7 +422,7 @@ class SimulatedWorker:
         kv.hold(sequence, blocks)
         kv.make_room(1)
         self._orders += 1
-        sequence.state, sequence.kv_ready_s = State.TRANSFER, at + transfer_s
+        sequence.state, sequence.kv_ready_s = _TRANSFER, at + transfer_s
         insort(self._transfers, (sequence.kv_ready_s, self._orders, sequence))
         self._legs[sequence.id] = sequence
         return True
@@ -424,7 +446,7 @@ class SimulatedWorker:
             kv.hold(sequence, blocks)
         if math.isnan(sequence.admitted_s):
             sequence.cached_tokens = cached
-        sequence.state, sequence.prefilled, sequence.entered = State.PREFILL, cached, hits
+        sequence.state, sequence.prefilled, sequence.entered = _PREFILL, cached, hits
         self._enter(sequence)
         self._prefill(sequence, size)
         return True
@@ -466,7 +488,7 @@ class SimulatedWorker:
 
     def _decode(self, sequence: Sequence, context: int) -> None:
         """From the next iteration on, starting with `context` tokens of KV and `sequence.made` tokens made."""
-        sequence.state = State.DECODE
+        sequence.state = _DECODE
         sequence.token_base = sequence.made - self._kv.steps
         sequence.finish_step = sequence.output_tokens - sequence.token_base
         self._kv.grow(sequence, context)
@@ -488,7 +510,7 @@ class SimulatedWorker:
             kv.make_room(iterations)
         kv.book(iterations)
         decoded = self._listed() if self._list_decoded else ()
-        first = [sequence for sequence in self._joined if sequence.state is State.DECODE] if self._joined else []
+        first = [sequence for sequence in self._joined if sequence.state is _DECODE] if self._joined else []
         joined, prompted, prefilled_tokens = len(first), 0, 0
         finished: list[Sequence] = []
         marked: list[Sequence] = []
@@ -531,7 +553,7 @@ class SimulatedWorker:
         """Prompts that are complete make a token; returns how many."""
         prompted = 0
         for sequence in self._chunks:
-            if sequence.state is not State.PREFILL or sequence.prefilled < sequence.goal:
+            if sequence.state is not _PREFILL or sequence.prefilled < sequence.goal:
                 continue  # aborted on its way, or not yet complete
             prompted += 1
             (resumed if sequence.made else first).append(sequence)
@@ -555,14 +577,14 @@ class SimulatedWorker:
         )
 
     def _listed(self) -> tuple[Sequence, ...]:
-        return tuple(sequence for sequence in self._running.values() if sequence.state is State.DECODE)
+        return tuple(sequence for sequence in self._running.values() if sequence.state is _DECODE)
 
     def _due_now(self, finished: list[Sequence], marked: list[Sequence]) -> None:
         """Whose last token, or whose mark, this iteration was."""
         due, steps = self._due, self._kv.steps
         while due and due[0][0] <= steps:
             step, order, sequence = heapq.heappop(due)
-            if sequence.order != order or sequence.state is not State.DECODE:
+            if sequence.order != order or sequence.state is not _DECODE:
                 continue
             if step == sequence.finish_step:
                 self._kv.stop(sequence)
@@ -571,7 +593,7 @@ class SimulatedWorker:
                 marked.append(sequence)
 
     def _finish(self, sequence: Sequence, at: float) -> None:
-        sequence.state, sequence.ended_s = State.FINISHED, at
+        sequence.state, sequence.ended_s = _FINISHED, at
         self.finished += 1
         del self._running[sequence.id]
         if sequence.pin:
@@ -617,7 +639,8 @@ class SimulatedWorker:
         limits, tokens = self.limits, sequence.prompt_tokens + sequence.output_tokens
         if sequence.prompt_tokens < 1 or sequence.output_tokens < 1:
             raise ValueError(f"sequence {sequence.id}: needs at least one prompt token and one output token")
-        if self._found(sequence.id) or sequence.id in self._pinned:
+        name = sequence.id
+        if name in self._running or name in self._queue or name in self._legs or name in self._pinned:
             raise ValueError(f"sequence {sequence.id} is already on this worker")
         if tokens > limits.max_context_tokens or self._kv.of(tokens) > self.limits.kv_tokens // self.limits.block_size:
             raise DoesNotFit(
