@@ -308,9 +308,8 @@ class SimulatedWorker:
         """Prompts take what the decodes leave of the budget: the half-done one first, then the queue."""
         if self._partial is not None:
             self._go_on(self._partial)
-        if self._preempted and not (self._kv.batch or self._sizes):
-            self._preempted = False  # nobody is left to run: waiting for the next iteration would be for ever
-        if self._queue and not self._preempted:
+        # Where nobody is left to run, waiting for the next iteration would be for ever.
+        if self._queue and (not self._preempted or not (self._kv.batch or self._sizes)):
             self._admit(at)
 
     def _join(self, at: float) -> None:
