@@ -166,7 +166,7 @@ def test_cache_that_arrives_during_an_iteration_waits_for_its_end() -> None:
     assert engine.tokens == {"a": [1.0, 2.0, 3.0, 4.0], "half": [2.0], "now": [2.0], "late": [3.0], "idle": [10.0]}
 
 
-def test_a_decode_leg_joins_after_a_half_done_prompt_and_takes_of_its_budget() -> None:
+def test_a_decode_leg_takes_of_the_budget_of_a_half_done_prompt() -> None:
     engine = oracle(budget=4, blocks=4)
     engine.submit(Asked("long", 10, 1), 0.0)  # chunks of 4, then 3 and 3 beside the leg
     engine.submit(Asked("leg", 4, 4, transfer_s=0.5), 0.0)

@@ -257,6 +257,7 @@ class Oracle:
             self.iteration = iteration
 
     def _join_arrived(self, t: float) -> None:
+        """Arrived decode legs come last in running order, even after a half-done prompt."""
         arrived = [life for life in self.transferring if life.arrives_s <= t]
         for life in sorted(arrived, key=lambda leg: leg.arrives_s):  # stable: admission order among equals
             self.transferring.remove(life)
