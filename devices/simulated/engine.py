@@ -149,6 +149,8 @@ class SimulatedWorker:
             return False
         if sequence.state is not _WAITING:
             self._isolate(now)
+        elif self._close(now):
+            self._begin(now)
         self._withdraw(sequence)
         sequence.state, sequence.ended_s = _ABORTED, now
         self.aborted += 1
