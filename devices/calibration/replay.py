@@ -160,8 +160,8 @@ def predictor(run: EngineRun) -> FittedPredictor:
 def worker_limits(run: EngineRun, seen: Sequence[RequestTimes]) -> Limits:
     """As recorded. More requests at once than the recorded limit prove the record wrong; then vLLM's default holds.
 
-    A KV cache that was not recorded is taken as ample: the simulated worker reserves room for the whole answer when it
-    admits a request, engines only as it grows, so what fits would be reached far too early here.
+    A KV cache that was not recorded is taken as ample: what the catalogue leaves for it beside the weights is a guess,
+    and for a model that fills its card, one that decides everything.
     """
     max_seqs = run.max_seqs if _at_once(seen) <= run.max_seqs else DEFAULT_MAX_SEQS
     found = feasibility.limits(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from devices import catalog, feasibility
-from devices.calibration.server_rate import Lengths, Stream, highest_rate, roomy, slower, slowest
+from devices.calibration.server_rate import Lengths, Stream, highest_rate, slower, slowest
 from devices.economics.cheapest import NoOffer, cheapest
 from devices.economics.operating_point import Promise, Workload
 from devices.economics.rents import Rent
@@ -135,7 +135,7 @@ def modelled(device: DeviceProfile, name: str, seed: int, duration_s: float = DU
         chips=chips,
         kernels=f"{name} {precision.value}{unpacked}",
         predictor=HbmPredictor.of(bare, model, chips, precision, kv, bare.max_batched_tokens),
-        limits=roomy(feasibility.limits(bare, model, chips, precision, kv, MAX_SEQS), benchmark.lengths),
+        limits=feasibility.limits(bare, model, chips, precision, kv, MAX_SEQS),
         stream=Stream(benchmark.lengths, max(SYSTEM_CHIPS // chips, 1), duration_s, seed),
         promise=benchmark.promise,
     )

@@ -109,17 +109,6 @@ def slowest(predictor: HbmPredictor, limits: Limits, stream: Stream, promise: Pr
     return edge(kept, 1.0)
 
 
-def roomy(limits: Limits, lengths: Lengths) -> Limits:
-    """As many tokens of KV as hold the sequences an engine would run that takes blocks only as answers grow.
-
-    The simulated worker sets a whole answer aside on admission; on average engines hold half of it.
-    """
-    prompts, outputs = lengths.drawn(4096, 0)
-    mean_prompt, mean_output = float(prompts.mean()), float(outputs.mean())
-    share = (mean_prompt + mean_output) / (mean_prompt + mean_output / 2)
-    return replace(limits, kv_tokens=int(limits.kv_tokens * share))
-
-
 def edge(kept: Callable[[float], bool], guess: float) -> float:
     """The largest value that is kept, for a condition that ends somewhere above 0."""
     low = high = guess

@@ -21,7 +21,7 @@ from devices.calibration.server_benchmark import (
     without_cell,
     without_device,
 )
-from devices.calibration.server_rate import Lengths, Stream, highest_rate, overrun, roomy, slower, slowest
+from devices.calibration.server_rate import Lengths, Stream, highest_rate, overrun, slower, slowest
 from devices.economics.operating_point import Promise
 from devices.natures.bounds import Bounds
 from devices.natures.hbm import HbmPredictor
@@ -106,10 +106,6 @@ def test_a_device_with_a_second_memory_is_refused() -> None:
     maia = HbmPredictor.of(catalog.device("maia-200"), catalog.model("llama-3.1-8b"), 1, FP8, FP8, 8192)
     with pytest.raises(ValueError, match="on-chip tier"):
         slower(maia, 2.0)
-
-
-def test_room_is_that_of_an_engine_that_holds_half_of_an_answer() -> None:
-    assert roomy(LIMITS, Lengths(100, 0.0, 200, 0.0)).kv_tokens == 1_500_000
 
 
 def result(device: str, kernels: str, factor: float) -> Result:
