@@ -20,7 +20,7 @@ from policies.wires import Wires
 Floats = NDArray[np.float64]
 
 FADED = 50.0
-"""After so many duty windows the column of duties is brought to the present, long before e^x overflows."""
+"""Duty windows after which the column of duties is brought to a new time, long before e^x overflows."""
 
 
 class BookedLoad(Load, Protocol):
@@ -130,32 +130,40 @@ class Columns:
             if self.whole <= start < self.end and (price := self.pools[pool].billing.price)
         ]
 
-    def update(self, loads: Sequence[BookedLoad], now: float) -> None:
+    def update(self, loads: Sequence[BookedLoad]) -> None:
         """Write the rows that changed; `loads` has one for each row."""
-        if now - self._duty_from_s > FADED * self._window_s:
-            self._duties *= exp((self._duty_from_s - now) / self._window_s)
-            self._duty_from_s = now
+        whole, end = self.whole, self.end
         for row in self.changed:
-            self._write(row, self._facts[row], loads[row])
+            facts, load = self._facts[row], loads[row]
+            if row < end and not facts.metered:
+                self._write_prefill(row, facts, load)
+            if row >= whole:
+                self._write_decode(row, facts, load)
+            if facts.hard:
+                self._hard_room[row] = _hard_room_tokens(facts, load.requests, load.kv_tokens)
         self.changed.clear()
 
     def duties(self, now: float) -> Floats:
         """Prefill duty of the rows that decode, as if there were no highest."""
+        self._date_duties(now)
         faded: Floats = self._duties * exp((self._duty_from_s - now) / self._window_s)
         return faded
 
-    def _write(self, row: int, facts: _Facts, load: BookedLoad) -> None:
-        decodes, held = load.decodes, load.kv_tokens
-        if facts.hard:
-            self._hard_room[row] = _hard_room_tokens(facts, load.requests, held)
-        if row < self.end and not facts.metered:
-            self._until[row] = load.prefill_until_s
-            added_s = facts.decode_step_s(decodes, held) - facts.lone_step_s if decodes else 0.0
-            self._added[row] = added_s if added_s > 0.0 else 0.0
-        if row >= self.whole:
-            self._write_decode(row, facts, load, decodes, held)
+    def _date_duties(self, at_s: float) -> None:
+        """Bring their column to a time where that is far from the one it is for."""
+        if at_s - self._duty_from_s > FADED * self._window_s:
+            self._duties *= exp((self._duty_from_s - at_s) / self._window_s)
+            self._duty_from_s = at_s
 
-    def _write_decode(self, row: int, facts: _Facts, load: BookedLoad, decodes: int, held: int) -> None:
+    def _write_prefill(self, row: int, facts: _Facts, load: BookedLoad) -> None:
+        self._until[row] = load.prefill_until_s
+        decodes, added_s = load.decodes, 0.0
+        if decodes:
+            added_s = facts.decode_step_s(decodes, load.kv_tokens) - facts.lone_step_s
+        self._added[row] = added_s if added_s > 0.0 else 0.0
+
+    def _write_decode(self, row: int, facts: _Facts, load: BookedLoad) -> None:
+        decodes, held = load.decodes, load.kv_tokens
         most_seqs, most = facts.max_seqs, facts.kv_tokens
         batch = decodes + 1 if facts.metered or decodes < most_seqs else most_seqs
         flat_s = facts.flat_steps.get(batch)
@@ -167,12 +175,15 @@ class Columns:
         if not facts.metered:
             self._step_kv[row] = held
         if load.duty:
-            self._duty[row] = load.duty * exp((load.duty_at_s - self._duty_from_s) / self._window_s)
+            at_s = load.duty_at_s
+            self._date_duties(at_s)
+            self._duty[row] = load.duty * exp((at_s - self._duty_from_s) / self._window_s)
         if decodes == 0:
             self._over[row], self._held[row], self._room[row] = 0.0, inf, most - held
             return
         over = decodes + 1 - most_seqs
-        self._over[row] = over / min(decodes, most_seqs) if most_seqs else 0.0
+        running = decodes if decodes < most_seqs else most_seqs
+        self._over[row] = over / running if running else 0.0
         self._held[row] = held if 1 <= held <= most else max(min(held, most), 1)
         # Rows of hard slots that have no room now are not asked, so theirs is what they have when idle.
         self._room[row] = most if facts.hard else most - held if over <= 0 else -inf

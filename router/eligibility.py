@@ -33,6 +33,16 @@ class Workers(tuple[Worker, ...]):
         found.rows = np.array([columns.row[worker] for worker in found], np.intp)
         return found
 
+    def with_room(self, tokens: float) -> Workers:
+        """Those that can take `tokens` tokens now. Where slots are not hard, that is everybody."""
+        full = self.columns.hard_room_tokens.take(self.rows) < tokens
+        if not np.count_nonzero(full):
+            return self
+        rows = self.rows[~full]
+        found = Workers(map(self.columns.workers.__getitem__, rows.tolist()))
+        found.columns, found.rows = self.columns, rows
+        return found
+
 
 @dataclass(slots=True, eq=False)
 class Eligible:
@@ -44,14 +54,14 @@ class Eligible:
         others: by pool of a decode worker, the workers whose KV can reach it; itself is not left out.
         whole: decode workers that prefill too.
         feeders: workers that may prefill for others.
-        hard: of all these, workers whose slots are hard: whether they have room is a question of the moment.
+        hard: whether slots of any of these are hard: then it is a question of the moment who has room.
     """
 
     decoders: Workers
     reachable: Workers
     others: Mapping[str, Workers]
     whole: frozenset[Worker]
-    hard: tuple[Worker, ...]
+    hard: bool
     feeders: tuple[Worker, ...]
     columns: Columns
     _mask: Mask | None = None
@@ -62,16 +72,9 @@ class Eligible:
             self._mask = Mask.of(self.columns, self.decoders, self.feeders)
         return self._mask
 
-    def prefillers(self, decode: Worker) -> Sequence[Worker]:
-        """Workers that may prefill for `decode`: itself first if it can."""
-        others = self.others.get(decode.pool.name, ())
-        if Phase.PREFILL not in decode.phases:
-            return others
-        return (decode, *(worker for worker in others if worker is not decode)) if others else (decode,)
-
 
 _EMPTY = Columns((), {}, 1.0)
-NOBODY = Eligible(Workers.of((), _EMPTY), Workers.of((), _EMPTY), {}, frozenset(), (), (), _EMPTY)
+NOBODY = Eligible(Workers.of((), _EMPTY), Workers.of((), _EMPTY), {}, frozenset(), False, (), _EMPTY)
 """What a request for an unknown model may use."""
 
 
@@ -127,13 +130,12 @@ class Eligibility:
         feeders = [worker for worker in self._prefillers if may_serve(worker)] if request.splittable else []
         others = {pool: self._linked_to(pool, feeders) for pool in {worker.pool.name for worker in self._decoders}}
         reachable = [worker for worker in decoders if worker in self._whole or others[worker.pool.name]]
-        used = dict.fromkeys([*decoders, *(worker for fed in others.values() for worker in fed)])
         return Eligible(
             decoders=Workers.of(decoders, self._columns),
             reachable=Workers.of(reachable, self._columns),
             others=others,
             whole=self._whole,
-            hard=tuple(worker for worker in used if worker.pool.limits.hard_slots),
+            hard=any(worker.pool.limits.hard_slots for worker in [*decoders, *feeders]),
             feeders=tuple(feeders),
             columns=self._columns,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.worker import Link, Pool, Worker
+from devices.worker import Link, Phase, Pool, Worker
 from policies.api import Placement, Quote, Request
 from policies.columns import Columns
 from policies.offers import Offers
@@ -106,28 +106,36 @@ class Fleet:
     def decoders(self, request: Request) -> Sequence[Worker]:
         """Workers that may decode the request now."""
         eligible = self._eligible(request)
-        full = self._full(request, eligible)
-        return tuple(worker for worker in eligible.decoders if worker not in full) if full else eligible.decoders
+        return self._with_room(eligible.decoders, self._tokens(request)) if eligible.hard else eligible.decoders
 
     def reachable(self, request: Request) -> Sequence[Worker]:
         """Those of them that some worker may prefill for now."""
         eligible = self._eligible(request)
-        full = self._full(request, eligible)
-        if not full:
+        if not eligible.hard:
             return eligible.reachable
-        return tuple(
-            worker
-            for worker in eligible.reachable
-            if worker not in full and (worker in eligible.whole or self.prefillers(request, worker))
-        )
+        free, prompt = self._with_room(eligible.reachable, self._tokens(request)), request.prompt_tokens
+        starved = {pool for pool, others in eligible.others.items() if others and not others.with_room(prompt)}
+        if not starved:
+            return free
+        return tuple(worker for worker in free if worker in eligible.whole or worker.pool.name not in starved)
 
     def prefillers(self, request: Request, decode: Worker) -> Sequence[Worker]:
-        """Workers that may prefill for `decode` now."""
-        eligible, prompt = self._eligible(request), request.prompt_tokens
-        found = eligible.prefillers(decode)
-        if not eligible.hard:
-            return found
-        return tuple(worker for worker in found if worker is decode or self._has_room(worker, prompt))
+        """Workers that may prefill for `decode` now: itself first if it can."""
+        eligible = self._eligible(request)
+        others = eligible.others.get(decode.pool.name, NOBODY.decoders)
+        if eligible.hard:
+            others = self._with_room(others, request.prompt_tokens)
+        if not decode.serves(Phase.PREFILL):
+            return others
+        return (decode, *(worker for worker in others if worker is not decode))
+
+    def _tokens(self, request: Request) -> float:
+        return request.prompt_tokens + self.lengths.expected(request)
+
+    def _with_room(self, workers: Workers, tokens: float) -> Workers:
+        if workers:
+            workers.columns.update(self._models[workers[0].pool.model].loads)
+        return workers.with_room(tokens)
 
     def requests(self, workers: Sequence[Worker]) -> NDArray[np.int64]:
         """Requests in flight on each of these workers."""
@@ -195,7 +203,7 @@ class Fleet:
         if model is None or not model.columns.separable:
             return None
         columns = model.columns
-        columns.update(model.loads, now)
+        columns.update(model.loads)
         mask = self._eligible(request).mask()
         cached = self._cached_by_row(request, model)[columns.prefills] if request.prefix else None
         return Offers(columns, request, mask, self.lengths.expected(request), cached, now)
@@ -301,17 +309,3 @@ class Fleet:
         self._asked = request
         self._answer = NOBODY if model is None else model.eligibility.of(request, self._routable)
         return self._answer
-
-    def _full(self, request: Request, eligible: Eligible) -> set[Worker]:
-        """Workers of hard slots that could hold the request but have no room to decode it at this moment."""
-        if not eligible.hard:
-            return set()
-        tokens = request.prompt_tokens + self.lengths.expected(request)
-        return {worker for worker in eligible.hard if not self._has_room(worker, tokens)}
-
-    def _has_room(self, worker: Worker, tokens: float) -> bool:
-        """Whether a slot and KV are free where slots are hard. An idle worker has room for all that it can hold."""
-        limits, load = worker.pool.limits, self._loads[worker]
-        if not limits.hard_slots:
-            return True
-        return load.requests < limits.max_seqs and min(tokens, limits.kv_tokens) <= limits.kv_tokens - load.kv_tokens

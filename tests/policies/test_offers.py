@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from fleets import busy, fleets, requests
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from policies.cost_slo import CostSlo
 
+SETTINGS = settings(max_examples=200, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+"""A fleet is too much to shrink in minutes, and small enough to read."""
 
-@settings(max_examples=300)
+
+@SETTINGS
 @given(data=st.data())
 def test_pricing_all_pairs_at_once_chooses_what_a_full_scan_chooses(data: st.DataObject) -> None:
     view = data.draw(fleets())
