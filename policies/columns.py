@@ -57,6 +57,7 @@ class Columns:
         whole, end: the first row that serves both phases, the first that only decodes.
         prefills, decodes: the rows that serve a phase. Columns about a phase have no others.
         classes: (place of the pool, first row, row behind the last).
+        all_linked: whether everybody who prefills can hand over to everybody who decodes.
         charges: prices of metered APIs, with the rows they hold for.
         separable: False where a pair is not the sum of its sides and the wire: an API that takes part in hand-overs.
         in_flight, queued_tokens: requests and prompt tokens waiting. The loads keep them, by way of their `_cells`, as
@@ -64,9 +65,10 @@ class Columns:
         until_s, added_s: when the prefill sent so far is done; what running decodes add to each chunk of a prefill.
         batch, flat_s, usd_per_step_s: of the decode step that one more request would make: its sequences, its seconds
             with no cache to read, and the request's share of the rent.
-        kv_tokens, step_kv_tokens: KV held, and the part of it that a step reads.
-        room_tokens: a request of so many tokens neither waits for room nor meets the KV limit. Beyond that,
-            `seqs_over` and `held_tokens` say how long it waits.
+        step_kv_tokens: KV that a step reads.
+        room_tokens: a request of so many tokens neither waits for room nor meets the KV limit.
+        seqs_over, kv_tokens: what a longer one waits for: sequences too many, as a share of those that run, and KV
+            held, infinitely little where nobody decodes.
         hard_room_tokens: a request of more cannot be sent now; infinite where slots are not hard.
     """
 
@@ -89,6 +91,8 @@ class Columns:
         asked = {pool: any(one.pool is pool for one in rows[self.prefills]) for pool in self.pools}
         samples = [next(one for one in rows if one.pool is pool) for pool in self.pools]
         self.prompts = Prompts(asked, samples, self.wires)
+        self.all_linked = self.wires.complete(np.unique(self.prefill_pools), np.unique(self.decode_pools))
+        self.prefill_starts = np.array([start for _, start, _ in self.classes if start < self.end], np.intp)
         self.charges = self._charges()
         self.separable = all(
             not pool.metered or (pool.billing.price and place not in self.wires.linked)
@@ -115,11 +119,10 @@ class Columns:
         self._batch, self.batch = _column(rows, decodes)
         self._flat, self.flat_s = _column(rows, decodes)
         self._usd, self.usd_per_step_s = _column(rows, decodes)
-        self._kv, self.kv_tokens = _column(rows, decodes)
+        self._kv, self.kv_tokens = _column(rows, decodes, -inf)
         self._step_kv, self.step_kv_tokens = _column(rows, decodes)
         self._room, self.room_tokens = _column(rows, decodes)
         self._over, self.seqs_over = _column(rows, decodes)
-        self._held, self.held_tokens = _column(rows, decodes, inf)
         self._hard_room, self.hard_room_tokens = _column(rows, slice(None), inf)
         self._duty, self._duties = _column(rows, decodes)
 
@@ -165,28 +168,26 @@ class Columns:
     def _write_decode(self, row: int, facts: _Facts, load: BookedLoad) -> None:
         decodes, held = load.decodes, load.kv_tokens
         most_seqs, most = facts.max_seqs, facts.kv_tokens
-        batch = decodes + 1 if facts.metered or decodes < most_seqs else most_seqs
+        batch = decodes + 1 if decodes < most_seqs or facts.metered else most_seqs
         flat_s = facts.flat_steps.get(batch)
         if flat_s is None:
             flat_s = facts.flat_steps[batch] = facts.decode_step_s(batch, 0.0)
         self._batch[row], self._flat[row] = batch, flat_s
         self._usd[row] = facts.usd_per_s / batch if batch else inf
-        self._kv[row] = held
         if not facts.metered:
             self._step_kv[row] = held
         if load.duty:
             at_s = load.duty_at_s
             self._date_duties(at_s)
             self._duty[row] = load.duty * exp((at_s - self._duty_from_s) / self._window_s)
-        if decodes == 0:
-            self._over[row], self._held[row], self._room[row] = 0.0, inf, most - held
-            return
-        over = decodes + 1 - most_seqs
-        running = decodes if decodes < most_seqs else most_seqs
-        self._over[row] = over / running if running else 0.0
-        self._held[row] = held if 1 <= held <= most else max(min(held, most), 1)
+        self._kv[row] = held if decodes else -inf
+        over = decodes + 1 - most_seqs if decodes else 0
+        if over > 0:
+            self._over[row] = over / min(decodes, most_seqs) if most_seqs else 0.0
+        else:
+            self._over[row] = 0.0
         # Rows of hard slots that have no room now are not asked, so theirs is what they have when idle.
-        self._room[row] = most if facts.hard else most - held if over <= 0 else -inf
+        self._room[row] = most if facts.hard and decodes else most - held if over <= 0 else -inf
 
 
 def _facts(worker: Worker) -> _Facts:

@@ -35,7 +35,7 @@ class CostSlo:
         offers = fleet.offers(request, now)
         if offers is None:
             return self.scan(request, fleet, now)
-        promise = _Promise(request.slo, fleet.output_tokens(request), now - request.arrival_s)
+        promise = _Promise.of(request, fleet, now)
         edge = self.margin * (1 + TOLERANCE)
 
         def usd_if_kept(ttft_s: Floats, tpot_s: Floats, usd: Floats) -> Floats:
@@ -46,8 +46,8 @@ class CostSlo:
         near = offers.least(usd_if_kept)
         if not near:
             near = offers.least(lambda ttft_s, tpot_s, usd: promise.overruns(ttft_s, tpot_s))
-            return self._best(request, fleet, now, near)[1]
-        kept, placement = self._best(request, fleet, now, near)
+            return self._best(request, fleet, now, promise, near)[1]
+        kept, placement = self._best(request, fleet, now, promise, near)
         # Only where the cheapest lies on the very edge, and a quote puts it beyond: the next one was not asked for.
         return placement if kept else self.scan(request, fleet, now)
 
@@ -56,18 +56,17 @@ class CostSlo:
         pairs = (
             (prefill, decode) for decode in fleet.decoders(request) for prefill in fleet.prefillers(request, decode)
         )
-        return self._best(request, fleet, now, pairs)[1]
+        return self._best(request, fleet, now, _Promise.of(request, fleet, now), pairs)[1]
 
     def _best(
-        self, request: Request, fleet: FleetView, now: float, pairs: Iterable[tuple[Worker, Worker]]
+        self, request: Request, fleet: FleetView, now: float, promise: _Promise, pairs: Iterable[tuple[Worker, Worker]]
     ) -> tuple[bool, Placement | None]:
         """The first of the best pairs, and whether it keeps the promise."""
         chosen: tuple[Worker, Worker, Quote] | None = None
-        slo, output_tokens, late_s = request.slo, fleet.output_tokens(request), now - request.arrival_s
         kept, least = False, inf
         for prefill, decode in pairs:
             quote = fleet.quote(request, prefill, decode, now)
-            worst = overrun(quote, slo, output_tokens, late_s)
+            worst = overrun(quote, promise.slo, promise.output_tokens, promise.late_s)
             keeps = worst <= self.margin
             rank = quote.usd if keeps else worst
             if chosen is None or (keeps and not kept) or (keeps is kept and rank < least):
@@ -82,6 +81,11 @@ class _Promise:
     slo: Slo
     output_tokens: float
     late_s: float
+
+    @classmethod
+    def of(cls, request: Request, fleet: FleetView, now: float) -> _Promise:
+        """What the request is still owed."""
+        return cls(request.slo, fleet.output_tokens(request), now - request.arrival_s)
 
     def broken(self, ttft_s: Floats, tpot_s: Floats, share: float) -> NDArray[np.bool_] | bool:
         """Whether they go beyond that share of any limit set."""

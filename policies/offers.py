@@ -64,7 +64,6 @@ class Offers:
         "_columns",
         "_costs",
         "_decode_usd",
-        "_even",
         "_mask",
         "_no_lane",
         "_prefill_usd",
@@ -97,9 +96,9 @@ class Offers:
         self._closed = mask.decodes
         if columns.hard:
             self._closed = self._without_room(mask.decodes, columns.decodes, self._prompt + output_tokens)
-        self._split = request.splittable and columns.wires.any
+        self._split = request.splittable and columns.wires.any and columns.end > 0
         if self._split:
-            self._price_wires()
+            self._price_wires(cached)
 
     def _price_prefill(self, cached: NDArray[np.int64] | None, now: float) -> None:
         columns = self._columns
@@ -107,7 +106,6 @@ class Offers:
         prefill_s, added_s = rows[0], rows[1]
         if cached is not None:
             self._price_cached(cached, prefill_s, added_s)
-        self._even = cached is None and not np.count_nonzero(columns.added_s)  # workers of one class ask the same
         added_s *= columns.added_s
         prefill_s += added_s
         self._soonest_s = columns.until_s - now
@@ -152,7 +150,7 @@ class Offers:
         columns = self._columns
         share = columns.kv_tokens + tokens
         share -= columns.kv_limits
-        share /= columns.held_tokens
+        share /= np.clip(columns.kv_tokens, 1.0, columns.kv_limits)
         np.maximum(share, columns.seqs_over, out=share)
         return np.maximum(share, 0.0, out=share)
 
@@ -164,7 +162,7 @@ class Offers:
         closed = np.where(full, np.inf, 0.0)
         return closed if barred is None else closed + barred
 
-    def _price_wires(self) -> None:
+    def _price_wires(self, cached: NDArray[np.int64] | None) -> None:
         """From the prefill workers that can win, one row each, to all that decode."""
         columns = self._columns
         self._transfer_s, self._transfer_usd = self._costs.lanes
@@ -172,21 +170,29 @@ class Offers:
         if columns.hard:
             self._unfed = self._without_room(self._mask.prefills, columns.prefills, self._prompt)
         self._arrival_s = self._step_s if self._admission_s is None else self._step_s + self._admission_s
-        senders = np.array(self._senders(), np.intp)
+        even = cached is None and not np.count_nonzero(columns.added_s)
+        soonest_s = self._soonest_s if self._unfed is None else self._soonest_s + self._unfed
+        senders = columns.prefill_starts if even else self._senders(soonest_s)
+        first_s = np.minimum.reduceat(soonest_s, senders) if even else soonest_s.take(senders)
         pools = columns.prefill_pools.take(senders)
         lanes = self._transfer_s.take(pools, axis=0).take(columns.decode_pools, axis=1)
         usd = self._prefill_usd.take(senders)[:, None] + self._decode_usd
         if self._transfer_usd is not None:
             usd += self._transfer_usd.take(pools, axis=0).take(columns.decode_pools, axis=1)
-        self._no_lane = None if columns.wires.complete else np.where(lanes == np.inf, np.inf, 0.0)
-        lanes += self._soonest_s.take(senders)[:, None]
+        lanes += first_s[:, None]
+        self._no_lane = None
+        if self._unfed is not None or not columns.all_linked:
+            self._no_lane = np.where(lanes == np.inf, np.inf, 0.0)
         lanes += self._arrival_s
         self._split_ttft_s, self._split_usd = lanes, usd
 
-    def _senders(self) -> list[int]:
-        """Of each class that hands over KV, the rows that no other of the class beats in seconds and in dollars."""
-        columns, found = self._columns, []
-        soonest_s = self._soonest_s if self._unfed is None else self._soonest_s + self._unfed
+    def _senders(self, soonest_s: Floats) -> NDArray[np.intp]:
+        """Of each class that hands over KV, the rows that no other of the class beats in seconds and in dollars.
+
+        That is the soonest of each where all workers of a class ask the same, and then nobody asks this.
+        """
+        columns = self._columns
+        found: list[int] = []
         for pool, start, stop in columns.classes:
             if start >= columns.end or pool not in columns.wires.senders:
                 continue
@@ -194,11 +200,9 @@ class Offers:
             row = seconds.argmin()
             while seconds[row] < np.inf:
                 found.append(start + int(row))
-                if self._even:
-                    break
                 seconds = np.where(usd < usd[row], seconds, np.inf)
                 row = seconds.argmin()
-        return found
+        return np.array(found, np.intp)
 
     def least(self, rank: Rank) -> list[tuple[Worker, Worker]]:
         """(prefill, decode) of the best pairs in the order of a full scan; none where no pair has a finite rank.
@@ -219,13 +223,15 @@ class Offers:
         if best == np.inf:
             return []
         limit = best + best * TOLERANCE
+        rows, workers = self._firsts(ranks, limit, first), columns.workers
+        if not self._split:
+            return [(workers[row], workers[row]) for row in rows]
         pairs: list[tuple[int, int]] = []
-        for row in self._firsts(ranks, limit, first):
+        for row in rows:
             if row < columns.end and alone[row - first] <= limit:
                 pairs.append((row, row))
-            if self._split:
-                pairs += [(prefill, row) for prefill in self._firsts(self._ranks_to(rank, row), limit, 0)]
-        return [(columns.workers[prefill], columns.workers[decode]) for prefill, decode in pairs]
+            pairs += [(prefill, row) for prefill in self._firsts(self._ranks_to(rank, row), limit, 0)]
+        return [(workers[prefill], workers[decode]) for prefill, decode in pairs]
 
     def _ranks_alone(self, rank: Rank) -> Floats:
         """Of the workers that serve both phases, each by itself."""
@@ -245,7 +251,9 @@ class Offers:
             usd += self._transfer_usd[:, columns.pool_of[decode]].take(pools)
         ttft_s = self._soonest_s + lanes
         ttft_s += self._arrival_s[row]
-        ranks = np.where(lanes == np.inf, np.inf, rank(ttft_s, self._tpot_s[row : row + 1], usd))
+        ranks = rank(ttft_s, self._tpot_s[row : row + 1], usd)
+        if not columns.all_linked:
+            ranks = np.where(lanes == np.inf, np.inf, ranks)
         if self._unfed is not None:
             ranks += self._unfed
         if decode < columns.end:

@@ -17,7 +17,6 @@ class Wires:
 
     Attributes:
         any: whether there is one at all.
-        complete: whether there is one from each pool to each.
         senders: places of pools that send KV.
         linked: places of pools that send or take KV.
     """
@@ -26,18 +25,21 @@ class Wires:
         rows = [[links.get((sender.name, taker.name)) for taker in pools] for sender in pools]
         known = [[link or Link(bytes_per_s=1.0, latency_s=np.inf) for link in row] for row in rows]
         self.any = any(link is not None for row in rows for link in row)
-        self.complete = all(link is not None for row in rows for link in row)
         self.senders = {i for i, row in enumerate(rows) if any(row)}
         self.linked = {
             k for i, row in enumerate(rows) for j, link in enumerate(row) if link is not None for k in (i, j)
         }
         self._pools = pools
-        self._latency_s = np.array([[link.latency_s for link in row] for row in known])
-        self._per_block_s = np.array([[link.per_block_s for link in row] for row in known])
-        self._block_size = np.array([[link.block_size for link in row] for row in known])
-        self._bytes_per_s = np.array([[link.bytes_per_s for link in row] for row in known])
-        self._usd_per_byte = np.array([[link.usd_per_byte for link in row] for row in known])
+        self._latency_s = _table(known, "latency_s")
+        self._per_block_s = _table(known, "per_block_s")
+        self._block_size = _table(known, "block_size")
+        self._bytes_per_s = _table(known, "bytes_per_s")
+        self._usd_per_byte = _table(known, "usd_per_byte")
         self._rented = bool(self._usd_per_byte.any())
+
+    def complete(self, senders: NDArray[np.intp], takers: NDArray[np.intp]) -> bool:
+        """Whether each of these pools can send KV to each of those."""
+        return bool(np.isfinite(self._latency_s[np.ix_(senders, takers)]).all())
 
     def transfer_s(self, tokens: int, kv_bytes: Floats) -> Floats:
         """Seconds of the transfer of `tokens` tokens, of which each sending pool holds so many bytes."""
@@ -48,3 +50,8 @@ class Wires:
     def transfer_usd(self, kv_bytes: Floats) -> Floats | None:
         """What the owners of the wires charge; None where nobody does."""
         return kv_bytes[:, None] * self._usd_per_byte if self._rented else None
+
+
+def _table(known: Sequence[Sequence[Link]], figure: str) -> Floats:
+    rows = [[getattr(link, figure) for link in row] for row in known]
+    return np.array(rows, np.float64).reshape(len(rows), len(rows))

@@ -13,6 +13,7 @@ from devices.worker import Link, Phase, Pool, Worker
 from policies.api import Placement, Quote, Request
 from policies.columns import Columns
 from policies.offers import Offers
+from policies.prompts import PromptCosts
 from policies.quote import quote
 from router.eligibility import NOBODY, Eligibility, Eligible, Workers
 from router.load import DUTY_WINDOW_S, WorkerLoad
@@ -95,7 +96,7 @@ class Fleet:
             worker: self._models[worker.pool.model].loads[self._models[worker.pool.model].columns.row[worker]]
             for worker in self.workers
         }
-        self._costs = NOBODY.columns.prompts.of(0)
+        self._costs = PromptCosts(NOBODY.columns.prompts, 0)
         self._asked: Request | None = None
         self._answer = NOBODY
         self._metered = frozenset(worker for worker in self.workers if worker.pool.metered)

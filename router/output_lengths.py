@@ -17,16 +17,22 @@ class OutputLengths:
 
     def __init__(self) -> None:
         self._means: dict[tuple[str, str], tuple[float, int]] = {}
+        self._asked: Request | None = None
+        self._answer = 0.0
 
     def expected(self, request: Request) -> float:
         """Mean of the request's kind, at most the client's own limit."""
-        known = self._means.get((request.model, request.traffic_class))
-        mean = self.PRIOR_TOKENS if known is None else known[0]
-        most = request.max_tokens
-        return mean if most is None or mean <= most else float(most)
+        if request is not self._asked:  # one decision asks several times
+            known = self._means.get((request.model, request.traffic_class))
+            mean = self.PRIOR_TOKENS if known is None else known[0]
+            most = request.max_tokens
+            self._answer = mean if most is None or mean <= most else float(most)
+            self._asked = request
+        return self._answer
 
     def finished(self, request: Request, output_tokens: int) -> None:
         """Learn from one finished request."""
+        self._asked = None
         key = request.model, request.traffic_class
         mean, count = self._means.get(key) or (self.PRIOR_TOKENS, self.PRIOR_WEIGHT)
         if count < self.MEMORY:

@@ -144,3 +144,13 @@ def test_decodes_slow_prefill_by_what_they_add_to_each_chunk() -> None:
     view.first_token(held, now=100.0)
     offer = view.quote(request(prompt_tokens=4096), one, one, now=500.0)
     assert offer.ttft_s == pytest.approx(4096e-4 + 2 * 0.001)
+
+
+def test_what_is_cached_is_not_prefilled_again() -> None:
+    one = worker()
+    load = fleet(one).load(one)
+    offer = quote(request(prompt_tokens=1000), one, one, None, load, load, 200.0, 0.0, cached_tokens=400)
+    assert offer.ttft_s == pytest.approx(600 * 1e-4)
+    api = worker("a", pool("a", price=ApiPrice(1.0, 2.0)))
+    load = fleet(api).load(api)
+    assert quote(request(), api, api, None, load, load, 200.0, 0.0).ttft_s == pytest.approx(0.1)
