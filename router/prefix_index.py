@@ -29,10 +29,10 @@ class PrefixIndex:
     def sent(self, row: int, prefix: Sequence[int]) -> None:
         """A prompt that begins with these blocks was sent to a worker."""
         lately, most, bit = self._lately[row], self._most[row], 1 << row
-        holders = self._holders
+        holders, renew = self._holders, lately.move_to_end
         for block in reversed(prefix[:most]):  # the head last, so that it is forgotten last
             if block in lately:
-                lately.move_to_end(block)
+                renew(block)
             else:
                 lately[block] = None
                 holders[block] = holders.get(block, 0) | bit
@@ -54,23 +54,24 @@ class PrefixIndex:
 
     def held(self, row: int, prefix: Sequence[int]) -> int:
         """Leading blocks that one worker holds."""
-        lately, count = self._lately[row], 0
-        for block in prefix:
+        lately = self._lately[row]
+        for count, block in enumerate(prefix):
             if block not in lately:
-                break
-            count += 1
-        return count
+                return count
+        return len(prefix)
 
     def held_by_all(self, prefix: Sequence[int]) -> NDArray[np.int64]:
         """Leading blocks that each worker holds."""
         counts = np.zeros(len(self._most), np.int64)
-        holders, count = self._holders.get(prefix[0], 0) if prefix else 0, 0
-        while holders:
-            count += 1
-            left = holders & self._holders.get(prefix[count], 0) if count < len(prefix) else 0
+        known = self._holders.get
+        holders = known(prefix[0], 0) if prefix else 0
+        for count in range(1, len(prefix) + 1):
+            if not holders:
+                break
+            left = holders & known(prefix[count], 0) if count < len(prefix) else 0
             if left != holders:
                 counts[_rows(holders ^ left, len(counts))] = count
-            holders = left
+                holders = left
         return counts
 
 
