@@ -185,6 +185,20 @@ class SimulatedWorker:
             self._mark(sequence)
             self._shorten(now)
 
+    def repace(self, predictor: Predictor, now: float) -> None:
+        """Work takes what this predictor says, from the next iteration on: the one under way keeps its time."""
+        self._run(now)
+        self._predictor = predictor
+        if self._end_s < math.inf:
+            self._cut(now)
+
+    def made_tokens(self, sequence: Sequence, now: float) -> int:
+        """Output tokens that a sequence on this worker has made; it has not ended yet."""
+        self._run(now)
+        if sequence.state is not State.DECODE:
+            return sequence.made
+        return sequence.token_base + self._kv.steps + self._stretch.ended_by(now)
+
     def advance(self, now: float) -> list[Step]:
         """Stretches that ended at or before `now` and were not returned yet, in order."""
         self._run(now)
