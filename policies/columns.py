@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from math import exp, inf
 from typing import NamedTuple, Protocol
@@ -11,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.worker import ApiPrice, Link, Phase, Worker
+from devices.worker import ApiPrice, Billing, Link, Phase, Pool, Worker
 from policies.api import Load
 from policies.kv_reads import KvReads
 from policies.prompts import Prompts
@@ -101,7 +102,7 @@ class Columns:
         self.reads = KvReads(rows[self.decodes])
         facts = {pool: _facts(worker) for pool, worker in zip(self.pools, samples, strict=True)}
         self._facts = [facts[worker.pool] for worker in rows]
-        self.rents = np.array([known.usd_per_s for known in self._facts[self.prefills]], np.float64)
+        self.rents = self._rents()
         takers = self._facts[self.decodes]
         self.kv_limits = np.array([known.kv_tokens for known in takers], np.float64)
         self.step_kv_limits = np.array([inf if known.metered else known.kv_tokens for known in takers], np.float64)
@@ -132,6 +133,21 @@ class Columns:
             for pool, start, stop in self.classes
             if self.whole <= start < self.end and (price := self.pools[pool].billing.price)
         ]
+
+    def reprice(self, pool: Pool, billing: Billing) -> None:
+        """A pool of these workers is paid for like this from now on; it stays metered, or rented."""
+        rows = [row for worker, row in self.row.items() if worker.pool is pool]
+        place, dearer = int(self.pool_of[rows[0]]), replace(pool, billing=billing)
+        self.pools = (*self.pools[:place], dearer, *self.pools[place + 1 :])
+        self.charges = self._charges()
+        if not pool.metered:
+            for row in rows:
+                self._facts[row] = self._facts[row]._replace(usd_per_s=dearer.usd_per_s)
+            self.changed.update(rows)
+            self.rents = self._rents()
+
+    def _rents(self) -> Floats:
+        return np.array([known.usd_per_s for known in self._facts[self.prefills]], np.float64)
 
     def update(self, loads: Sequence[BookedLoad]) -> None:
         """Write the rows that changed; `loads` has one for each row."""

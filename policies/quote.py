@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -52,6 +52,7 @@ def quote(
     now: float,
     cached_tokens: int = 0,
     alone_s: float | None = None,
+    repriced: Mapping[Pool, Pool] | None = None,
 ) -> Quote:
     """Seconds and dollars of serving `request` on this pair, given what both do now.
 
@@ -60,13 +61,17 @@ def quote(
     USD = rent of the seconds taken: prefill holds its worker, decode a 1/batch share of each step.
     `link` may be None only when one worker serves both phases. `cached_tokens` of the prompt are on the prefill worker
     already; `alone_s` is what prefilling the rest takes on an idle worker, where the caller has asked that before.
+    `repriced` has a twin at the present price for pools whose price has changed.
     """
     prompt = request.prompt_tokens
-    facts = _facts(decode.pool)
+    payer, sending = decode.pool, prefill.pool
+    if repriced:
+        payer, sending = repriced.get(payer, payer), repriced.get(sending, sending)
+    facts = _facts(payer)
     if facts.metered:
-        return _api_quote(request, decode, decode_load, output_tokens, cached_tokens, alone_s)
+        return _api_quote(request, payer, decode_load, output_tokens, cached_tokens, alone_s)
     max_seqs, kv_limit = facts.max_seqs, facts.kv_tokens
-    sender = facts if prefill is decode else _facts(prefill.pool)
+    sender = facts if prefill is decode else _facts(sending)
     prefill_s = _prefill_s(prompt - cached_tokens, cached_tokens, sender, prefill_load, alone_s)
     decodes, held = decode_load.decodes, decode_load.kv_tokens
     batch = decodes + 1 if decodes < max_seqs else max_seqs
@@ -95,16 +100,16 @@ def quote(
 
 
 def _api_quote(
-    request: Request, worker: Worker, load: Load, output_tokens: float, cached_tokens: int, alone_s: float | None
+    request: Request, pool: Pool, load: Load, output_tokens: float, cached_tokens: int, alone_s: float | None
 ) -> Quote:
     """What a metered API is known to take and charge; calls beyond its concurrency wait for one to end."""
-    prompt, predictor, price = request.prompt_tokens, worker.pool.predictor, worker.pool.billing.price
+    prompt, predictor, price = request.prompt_tokens, pool.predictor, pool.billing.price
     if price is None:
-        raise ValueError(f"pool {worker.pool.name} is metered and has no price")
+        raise ValueError(f"pool {pool.name} is metered and has no price")
     if alone_s is None:
         alone_s = predictor.prefill_s(prompt - cached_tokens, cached_tokens)
     tpot_s = predictor.decode_step_s(load.decodes + 1, prompt + output_tokens / 2)
-    limits, service_s = worker.pool.limits, output_tokens * tpot_s
+    limits, service_s = pool.limits, output_tokens * tpot_s
     admission_s = _admission_s(
         prompt + output_tokens, load.decodes, load.kv_tokens, limits.max_seqs, limits.kv_tokens, service_s
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.worker import Link, Phase, Pool, Worker
+from devices.worker import Billing, Link, Phase, Pool, Worker
 from policies.api import Placement, Quote, Request
 from policies.columns import Columns
 from policies.offers import Offers
@@ -101,6 +101,7 @@ class Fleet:
         self._answer = NOBODY
         self._metered = frozenset(worker for worker in self.workers if worker.pool.metered)
         self._routable = dict.fromkeys(self.workers, True)
+        self._repriced: dict[Pool, Pool] = {}
 
     # what policies read
 
@@ -188,6 +189,7 @@ class Fleet:
             now,
             cached,
             self._alone_s(prefill.pool, request.prompt_tokens, cached),
+            self._repriced,
         )
 
     def _alone_s(self, pool: Pool, prompt_tokens: int, cached_tokens: int) -> float:
@@ -295,6 +297,12 @@ class Fleet:
     def is_routable(self, worker: Worker) -> bool:
         """Whether new requests may be placed on the worker."""
         return self._routable[worker]
+
+    def reprice(self, pool_name: str, billing: Billing) -> None:
+        """The pool is paid for like this from now on: what is quoted next is quoted at that price."""
+        for pool in {worker.pool for worker in self.workers if worker.pool.name == pool_name}:
+            self._repriced[pool] = replace(pool, billing=billing)
+            self._models[pool.model].columns.reprice(pool, billing)
 
     @property
     def idle(self) -> bool:
