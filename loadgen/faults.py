@@ -60,10 +60,13 @@ class Timeline:
         return self.engines[worker.name][1] if worker.name in self.engines else worker.pool.limits
 
 
+NO_FAULTS = Timeline()
+
+
 def timeline(path: Path | None, layout: Layout) -> Timeline:
     """The faults of a file in a fleet, none without a file; raises `ConfigError` with all problems found."""
     if path is None:
-        return Timeline()
+        return NO_FAULTS
     document, file = read(path)
     raise_located(document, problems(file, layout))
     still = Timeline(engines=_engines(file, layout))

@@ -21,6 +21,7 @@ from loadgen.gaps import Gaps
 from loadgen.result import Result
 from loadgen.results import Results
 from loadgen.spread import Floats, spread
+from loadgen.tariffs import Tariffs
 
 Json = dict[str, object]
 
@@ -34,6 +35,7 @@ class Run:
         duration_s: seconds from the first arrival's clock zero to the last end; the time the fleet is rented.
         workers: the fleet; empty when it is not known, and then neither cost nor energy is.
         cpu_s: CPU seconds the run took; None leaves `timing` out of the report.
+        tariffs: how prices changed under way.
         bound: figures of an upper bound on any policy, where one was computed; none is computed yet.
     """
 
@@ -44,6 +46,7 @@ class Run:
     duration_s: float
     workers: Sequence[Worker] = ()
     cpu_s: float | None = None
+    tariffs: Tariffs = field(default_factory=Tariffs)
     bound: Json = field(default_factory=dict)
 
 
@@ -52,7 +55,7 @@ def report(run: Run) -> Json:
     results = Results.of(run.results)
     columns = Columns.of(results)
     charges = _charges(run, results, columns)
-    rent = sum(worker.pool.usd_per_s for worker in run.workers) * run.duration_s
+    rent = _rent(run, run.workers)
     usd = _usd(rent, sum(charges.values()))
     good_tokens = _sum(columns.output_tokens[columns.attained])
     made: Json = {
@@ -115,14 +118,22 @@ def _usd(rent: float, api: float) -> dict[str, float]:
     return {"rent": _round(rent), "api": _round(api), "total": _round(rent + api)}
 
 
+def _rent(run: Run, workers: Sequence[Worker]) -> float:
+    if run.tariffs.changes:
+        return sum(run.tariffs.rent_usd(worker.pool, run.duration_s) for worker in workers)
+    return sum(worker.pool.usd_per_s for worker in workers) * run.duration_s
+
+
 def _charges(run: Run, results: Results, columns: Columns) -> dict[str, float]:
-    """What each metered pool charges, by its list price; a failed answer is charged as far as it came."""
+    """What each metered pool charges, by its list price when a request arrived; a failed answer as far as it came."""
     numbers = {name: number for number, name in enumerate(results.workers)}
     usd: dict[str, float] = {}
     for worker in run.workers:
-        price = worker.pool.billing.price
-        if price is not None and worker.name in numbers:
-            here = columns.where((columns.decode == numbers[worker.name]) & ~columns.rejected)
+        if not worker.pool.metered or worker.name not in numbers:
+            continue
+        served = (columns.decode == numbers[worker.name]) & ~columns.rejected
+        for begin_s, end_s, price in run.tariffs.api_prices(worker.pool):
+            here = columns.where(served & (begin_s <= columns.arrival_s) & (columns.arrival_s < end_s))
             usd[worker.pool.name] = usd.get(worker.pool.name, 0.0) + _charge(price, here)
     return usd
 
@@ -163,7 +174,7 @@ def _owned(name: str, run: Run, api_usd: float) -> Json:
     return {
         "workers": len(workers),
         "vendor": workers[0].pool.vendor,
-        "usd": _usd(sum(worker.pool.usd_per_s for worker in workers) * run.duration_s, api_usd),
+        "usd": _usd(_rent(run, workers), api_usd),
         "joules": _round(sum(_watts(worker.pool) for worker in workers) * run.duration_s),
     }
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from loadgen.fault_events import PriceChanged
+from loadgen.faults import NO_FAULTS, Timeline
+from loadgen.ordeal import Ordeal
 from loadgen.report import Run
 from loadgen.results import Results
 from loadgen.simulate import Simulation
+from loadgen.tariffs import Tariffs
 from loadgen.traffic import Traffic
 from loadgen.workload import Workload
 from policies.api import Policy
@@ -34,8 +38,12 @@ def simulated(
     *,
     overhead_s: float = 0.0,
     timing: bool = True,
+    timeline: Timeline = NO_FAULTS,
 ) -> Run:
-    """One policy over a fresh fleet. `timing` measures CPU seconds, the only thing here that two runs may differ in."""
+    """One policy over a fresh fleet, with what goes wrong in it.
+
+    `timing` measures CPU seconds, the only thing here that two runs may differ in.
+    """
     limits = config.limits
     scheduler = Scheduler(
         Fleet(layout.workers, layout.links),
@@ -43,13 +51,7 @@ def simulated(
         queue_limit=limits.queue,
         queue_timeout_s=limits.queue_timeout_s,
     )
-    simulation = Simulation(
-        scheduler,
-        workload.rows(),
-        traffic.request,
-        probe_interval_s=limits.probe_interval_s,
-        overhead_s=overhead_s,
-    )
+    simulation = _simulation(config, scheduler, workload, traffic, overhead_s, timeline)
     began_s = time.process_time()
     simulation.run()
     cpu_s = time.process_time() - began_s
@@ -65,4 +67,28 @@ def simulated(
         duration_s=max(simulation.end_s, offered_s),
         workers=layout.workers,
         cpu_s=cpu_s if timing else None,
+        tariffs=Tariffs([event for event in timeline.events if isinstance(event, PriceChanged)]),
+    )
+
+
+def _simulation(
+    config: Config,
+    scheduler: Scheduler,
+    workload: Workload,
+    traffic: Traffic,
+    overhead_s: float,
+    timeline: Timeline,
+) -> Simulation:
+    limits, rows, request = config.limits, workload.rows(), traffic.request
+    if timeline == NO_FAULTS:
+        return Simulation(scheduler, rows, request, probe_interval_s=limits.probe_interval_s, overhead_s=overhead_s)
+    return Ordeal(
+        scheduler,
+        rows,
+        request,
+        timeline,
+        attempts=limits.attempts,
+        kv_lease_s=limits.kv_lease_s,
+        probe_interval_s=limits.probe_interval_s,
+        overhead_s=overhead_s,
     )

@@ -14,7 +14,7 @@ from enum import IntEnum
 from itertools import count
 
 from devices.simulated.engine import DoesNotFit, Sequence, SimulatedWorker, Step
-from devices.worker import BillingKind, Worker
+from devices.worker import BillingKind, Link, Predictor, Worker
 from loadgen.gaps import Gaps
 from loadgen.results import Results
 from loadgen.site import Flight, Site
@@ -33,7 +33,7 @@ SPLIT_CALLS = 3
 """Calls behind a request that two workers serve, one after the other."""
 
 
-class _Kind(IntEnum):
+class Kind(IntEnum):
     """What happens; events of one moment happen in this order, then by number, and arrivals come last."""
 
     WORKER = 0
@@ -41,11 +41,12 @@ class _Kind(IntEnum):
     API_TOKEN = 2
     API_PROGRESS = 3
     API_END = 4
-    WAKE = 5
-    PROBE = 6
+    FAULT = 5
+    WAKE = 6
+    PROBE = 7
 
 
-_WORKER = int(_Kind.WORKER)
+_WORKER = int(Kind.WORKER)
 
 
 class Simulation:
@@ -78,11 +79,9 @@ class Simulation:
         self._request = request
         self._probe_interval_s = probe_interval_s
         self._overhead_s = overhead_s
-        # A decode worker renews the lease of KV it waits for, so in a fleet without faults no lease ever ends.
+        self._links: dict[tuple[str, str], Link | None] = {**self._fleet.links}
         self._sites = {
-            worker.name: Site(
-                number, worker, SimulatedWorker(worker.pool.predictor, worker.pool.limits, lease_s=math.inf)
-            )
+            worker.name: Site(number, worker, self._engine(worker))
             for number, worker in enumerate(self._fleet.workers)
             if worker.pool.billing.kind is not BillingKind.METERED
         }
@@ -91,11 +90,15 @@ class Simulation:
         self._numbers = count()
         self._wake_s = math.inf
 
+    def _engine(self, worker: Worker) -> SimulatedWorker:
+        # A decode worker renews the lease of KV it waits for, so in a fleet without faults no lease ever ends.
+        return SimulatedWorker(worker.pool.predictor, worker.pool.limits, lease_s=math.inf)
+
     def run(self) -> None:
         """Until every request has ended."""
         events, rows = self._events, self._rows
         row = next(rows, None)
-        self._at(self._probe_interval_s, _Kind.PROBE, 0)
+        self._at(self._probe_interval_s, Kind.PROBE, 0)
         while row is not None or self._flights:
             if row is not None and row.arrival_s < events[0][0]:
                 self._arrived(row, row.arrival_s)
@@ -111,20 +114,20 @@ class Simulation:
         match what:
             case Flight():
                 self._flight_event(kind, what, now)
-            case _ if kind == _Kind.PROBE:
+            case _ if kind == Kind.PROBE:
                 self._probe(now)
             case _:
                 self._wake_s = math.inf
                 self._act(self._scheduler.tick(now), now)
 
-    def _at(self, when_s: float, kind: _Kind, number: int, what: object = None) -> None:
+    def _at(self, when_s: float, kind: Kind, number: int, what: object = None) -> None:
         heapq.heappush(self._events, (when_s, int(kind), number, what))
 
     # requests
 
     def _arrived(self, row: Row, now: float) -> None:
         request = self._request(row)
-        self._flights[request.id] = Flight(next(self._numbers), row, request)
+        self._flights[request.id] = Flight(next(self._numbers), row, request, request.id)
         self._act(self._scheduler.submit(request, now), now)
 
     def _act(self, decisions: Iterable[Decision], now: float) -> None:
@@ -137,7 +140,7 @@ class Simulation:
                 self._place(flight, outcome, now)
         if self._scheduler.next_wake_s < self._wake_s:
             self._wake_s = max(self._scheduler.next_wake_s, now)
-            self._at(self._wake_s, _Kind.WAKE, 0)
+            self._at(self._wake_s, Kind.WAKE, 0)
 
     def _place(self, flight: Flight, placement: Placement, now: float) -> None:
         row, request = flight.row, flight.request
@@ -145,17 +148,22 @@ class Simulation:
         if site is None:
             self._call_api(flight, placement.decode, now)
         elif placement.prefill is not placement.decode:
-            leg = Sequence(request.id, row.input_tokens, 1, prefix=request.prefix, pin=True)
+            leg = Sequence(flight.call_id, row.input_tokens, 1, prefix=request.prefix, pin=True)
             self._submit(flight, site, leg, now)
         else:
-            flight.sequence = Sequence(
-                request.id,
-                row.input_tokens,
-                row.output_tokens,
-                prefix=request.prefix,
-                mark_tokens=self._next_told(flight),
-            )
-            self._submit(flight, site, flight.sequence, now)
+            self._submit_whole(flight, site, now)
+
+    def _submit_whole(self, flight: Flight, site: Site, now: float) -> None:
+        """One worker prefills and decodes."""
+        row = flight.row
+        flight.sequence = Sequence(
+            flight.call_id,
+            row.input_tokens,
+            row.output_tokens,
+            prefix=flight.request.prefix,
+            mark_tokens=self._next_told(flight),
+        )
+        self._submit(flight, site, flight.sequence, now)
 
     def _next_told(self, flight: Flight) -> int:
         """Tokens at which the scheduler is to hear of the answer's length again."""
@@ -180,12 +188,12 @@ class Simulation:
         """The prefill leg is over: the decode leg starts, and the KV stays pinned until it has been fetched."""
         request = flight.request
         self._act(self._scheduler.prefilled(request.id, request.attempt, now), now)
-        link = self._fleet.link(placement.prefill, placement.decode)
+        link = self._links.get((placement.prefill.pool.name, placement.decode.pool.name))
         if link is None:
             raise ValueError(f"no KV path from {placement.prefill.name} to {placement.decode.name}")
         tokens = flight.row.input_tokens
         flight.sequence = Sequence(
-            request.id,
+            flight.call_id,
             tokens,
             flight.row.output_tokens,
             transfer_s=link.transfer_s(tokens, kv_bytes(placement.prefill, tokens)),
@@ -194,23 +202,26 @@ class Simulation:
         self._submit(flight, self._sites[placement.decode.name], flight.sequence, now)
 
     def _call_api(self, flight: Flight, worker: Worker, now: float) -> None:
-        predictor, row = worker.pool.predictor, flight.row
+        self._answer_in(flight, worker.pool.predictor, now)
+
+    def _answer_in(self, flight: Flight, predictor: Predictor, now: float) -> None:
+        row = flight.row
         first_s = now + predictor.prefill_s(row.input_tokens)
-        gap_s = predictor.decode_step_s(1, row.input_tokens)
-        if row.output_tokens > 1:
-            self.gaps.add(gap_s, row.output_tokens - 1)
-        self._at(first_s, _Kind.API_TOKEN, flight.number, flight)
-        self._at(first_s + gap_s * (row.output_tokens - 1), _Kind.API_END, flight.number, flight)
+        flight.gap_s = predictor.decode_step_s(1, row.input_tokens)
+        self._at(first_s, Kind.API_TOKEN, flight.number, flight)
+        self._at(first_s + flight.gap_s * (row.output_tokens - 1), Kind.API_END, flight.number, flight)
 
     def _flight_event(self, kind: int, flight: Flight, now: float) -> None:
         placement = flight.placement
-        if kind == _Kind.API_TOKEN:
+        if kind == Kind.API_TOKEN:
             self._first_token(flight, now)
             self._api_progress_later(flight, now)
-        elif kind == _Kind.API_PROGRESS:
+        elif kind == Kind.API_PROGRESS:
             self._progress(flight, now)
             self._api_progress_later(flight, now)
-        elif kind == _Kind.API_END:
+        elif kind == Kind.API_END:
+            if flight.row.output_tokens > 1:
+                self.gaps.add(flight.gap_s, flight.row.output_tokens - 1)
             self._over(flight, End.FINISHED, Outcome.COMPLETED, now)
         elif placement is not None:
             self._release(flight, self._sites[placement.prefill.name], now)
@@ -219,9 +230,8 @@ class Simulation:
         told = self._next_told(flight)
         if flight.placement is not None and told < flight.row.output_tokens:
             gaps = told - (flight.told_tokens or 1)  # the first token is there already
-            gap_s = flight.placement.decode.pool.predictor.decode_step_s(1, flight.row.input_tokens)
             flight.told_tokens = told
-            self._at(now + gaps * gap_s, _Kind.API_PROGRESS, flight.number, flight)
+            self._at(now + gaps * flight.gap_s, Kind.API_PROGRESS, flight.number, flight)
 
     def _progress(self, flight: Flight, now: float) -> None:
         request = flight.request
@@ -234,13 +244,13 @@ class Simulation:
             self._act(decisions, now)
 
     def _over(self, flight: Flight, end: End, outcome: Outcome, now: float, message: str = "") -> None:
-        """An attempt ends; here every request has one attempt, for no simulated worker fails."""
-        tokens = flight.row.output_tokens if end is End.FINISHED else 0
+        """An attempt ends, and its request with it."""
+        tokens = flight.row.output_tokens if end is End.FINISHED else flight.shown_tokens
         request = flight.request
-        self._ended(flight, outcome, now, message)
+        self._ended(flight, outcome, now, message, tokens)
         self._act(self._scheduler.attempt_ended(request.id, request.attempt, end, tokens, now), now)
 
-    def _ended(self, flight: Flight, outcome: Outcome, now: float, message: str) -> None:
+    def _ended(self, flight: Flight, outcome: Outcome, now: float, message: str, output_tokens: int = 0) -> None:
         placement, request, row = flight.placement, flight.request, flight.row
         del self._flights[request.id]
         self.end_s = now
@@ -255,7 +265,7 @@ class Simulation:
             flight.first_s + late_s,
             now + late_s,
             request.prompt_tokens,
-            row.output_tokens if outcome is Outcome.COMPLETED else 0,
+            output_tokens,
             flight.hit_tokens,
             "" if placement is None else placement.prefill.name,
             "" if placement is None else placement.decode.name,
@@ -303,22 +313,23 @@ class Simulation:
     def _watch(self, site: Site) -> None:
         """KV leaves the prefill worker once it has arrived; when that is, is known when the decode leg is admitted."""
         for ready_s, flight in site.arriving():
-            self._at(ready_s, _Kind.HANDED_OVER, flight.number, flight)
+            self._at(ready_s, Kind.HANDED_OVER, flight.number, flight)
 
     def _release(self, flight: Flight, site: Site, now: float) -> None:
-        site.engine.release(flight.request.id, now)
+        site.engine.release(flight.call_id, now)
         self._set_timer(site)
 
     def _probe(self, now: float) -> None:
-        for name, site in self._sites.items():
-            engine = site.engine
-            report = WorkerReport(
-                engine.running,
-                engine.waiting + engine.transferring,
-                engine.kv_tokens / engine.limits.kv_tokens,
-                now,
-            )
-            self._act(self._scheduler.report(name, report, now), now)
+        for site in self._sites.values():
+            self._look(site, now)
         if not self._events and self._flights:
             raise RuntimeError(f"{len(self._flights)} requests are in flight and nothing will ever happen: a bug")
-        self._at(now + self._probe_interval_s, _Kind.PROBE, 0)
+        self._at(now + self._probe_interval_s, Kind.PROBE, 0)
+
+    def _look(self, site: Site, now: float) -> None:
+        self._act(self._scheduler.report(site.worker.name, report_of(site.engine, now), now), now)
+
+
+def report_of(engine: SimulatedWorker, now: float) -> WorkerReport:
+    waiting = engine.waiting + engine.transferring
+    return WorkerReport(engine.running, waiting, engine.kv_tokens / engine.limits.kv_tokens, now)

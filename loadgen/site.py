@@ -13,12 +13,15 @@ from policies.api import Placement, Request
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """One request on its way.
+    """One attempt at a request, on its way.
 
     Attributes:
-        number: in order of arrival; decides between events of one moment.
+        number: in order of submission; decides between events of one moment.
+        call_id: what workers call it.
         sequence: the leg that decodes, None while only the prefill leg runs or an API answers.
         first_s: when its first token came, NaN before.
+        gap_s: between two tokens of an API's answer.
+        shown_tokens: of an answer that broke off.
         told_tokens: how much of the answer the scheduler has heard of.
         hit_tokens: prompt tokens found in a prefix cache.
     """
@@ -26,9 +29,12 @@ class Flight:
     number: int
     row: Row
     request: Request
+    call_id: str
     placement: Placement | None = None
     sequence: Sequence | None = None
     first_s: float = math.nan
+    gap_s: float = 0.0
+    shown_tokens: int = 0
     told_tokens: int = 0
     hit_tokens: int = 0
 

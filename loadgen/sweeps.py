@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
+from loadgen.faults import timeline
 from loadgen.finding import Finding, Misuse
 from loadgen.fleet_file import laid_out
 from loadgen.page_figures import Figures, figures
@@ -61,6 +62,7 @@ class Sweep:
     Attributes:
         workload: of which each point replaces rate, scale and seed.
         plots: whether figures for a page are wanted.
+        faults: a file of what goes wrong, the same in every run.
     """
 
     workload: Workload
@@ -70,11 +72,13 @@ class Sweep:
     overhead_s: float = 0.0
     timing: bool = True
     plots: bool = False
+    faults: Path | None = None
 
     def check(self, points: Iterable[Point]) -> None:
         """Raise now what would be raised by the hundredth run: bad files, names and options."""
         for point in points:
-            config, _ = _fleet(point.config)
+            config, layout = _fleet(point.config)
+            timeline(self.faults, layout)
             Traffic.of(config, self.model, self.classes, point.seed, self.tenants)
             policy(config, point.policy, point.seed)
             self._workload(point).rows()
@@ -90,6 +94,7 @@ class Sweep:
             Traffic.of(config, self.model, self.classes, point.seed, self.tenants),
             overhead_s=self.overhead_s,
             timing=self.timing,
+            timeline=timeline(self.faults, layout),
         )
         if not run.results:
             raise Finding("nothing to simulate: no request comes between --start and the end of --duration")

@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 YOURS = {"fleet.yaml", "yours.yaml", "trace.csv.gz", "my_trace.csv.gz", "report.json", "..."}
 """Files of the reader's own in examples."""
-READ = ("config", "trace", "file")
+READ = ("config", "trace", "file", "faults")
 """Parameters that name a file to be read."""
 
 

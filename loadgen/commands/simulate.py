@@ -25,6 +25,8 @@ tokenyard simulate -c fleet.yaml --workload agentic --rate 2 --duration 600 --te
 
 tokenyard simulate -c small.yaml -c large.yaml --rate 5,10,20 --duration 300 --policy cost-slo,random --seed 1..5
 --html sweep.html
+
+tokenyard simulate -c deploy/examples/hetero.yaml --rate 10 --duration 600 --faults deploy/examples/faults.yaml
 """
 
 
@@ -59,6 +61,9 @@ def simulate(
             "--seed", "--seeds", help="Of every draw: arrivals, lengths, classes, policies; several: 1,2,3 or 1..5."
         ),
     ] = "1",
+    faults: Annotated[
+        Path | None, typer.Option("--faults", help="What goes wrong and when (YAML); docs/faults.md explains.")
+    ] = None,
     overhead: Annotated[
         float,
         typer.Option("--overhead", min=0, max=60, help="Seconds each call to a worker adds live; a split makes 3."),
@@ -96,7 +101,7 @@ def simulate(
     )
     if rate is None and workload.rate_per_s is not None:
         rates = [workload.rate_per_s]  # that of the named workload
-    sweep = Sweep(workload, model, classes, tenants, overhead, not no_timing, html_file is not None)
+    sweep = Sweep(workload, model, classes, tenants, overhead, not no_timing, html_file is not None, faults)
     policies = [name.strip() for name in policy.split(",")] if policy else []
     _each_once("--config", config, "fleet")
     _each_once("--policy", policies, "policy")
@@ -110,6 +115,8 @@ def simulate(
         whole |= {"trace": trace and str(trace), "runs": runs, "summary": summary(points, runs)}
     else:
         whole |= {"config": str(config[0]), "trace": trace and str(trace), "seed": seeds[0], "runs": runs}
+    if faults is not None:
+        whole["faults"] = str(faults)
     if named is not None:
         whole["workload"] = named
     if json_file is not None:

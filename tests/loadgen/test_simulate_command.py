@@ -110,3 +110,34 @@ def test_the_same_fleet_twice_is_wrong_usage(capsys: pytest.CaptureFixture[str])
     code, _, err = ran(capsys, "-c", DEMO, "-c", DEMO, "--rate", "2", *LOAD)
     assert code == 2
     assert err == f"tokenyard: --config {DEMO}: each fleet once\n"
+
+
+FAULTS = """faults:
+  - {at: 0.5, until: 2, vendor: nvidia, down: true}
+  - {at: 1, pool: lpu, price: {factor: 3}}
+  - {pool: tpu, misstated: {scale: 2}}
+"""
+
+
+def test_faults_act_the_same_way_every_time_and_the_report_names_their_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "faults.yaml"
+    file.write_text(FAULTS)
+    load = ("-c", MINIMAL, "--rate", "10", *LOAD, "--policy", "cost-slo")
+    well, first, again = (told(capsys, *load, *more) for more in ((), ("--faults", str(file)), ("--faults", str(file))))
+    assert first == again
+    assert first["faults"] == str(file)
+    assert "faults" not in well
+    [fine], [hit] = well["runs"], first["runs"]
+    assert hit["usd"]["rent"] / hit["duration_s"] > 1.2 * fine["usd"]["rent"] / fine["duration_s"]
+    assert fine["failed"] == 0 < hit["failed"]
+
+
+def test_faults_that_do_not_fit_the_fleet_are_wrong_usage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "faults.yaml"
+    file.write_text("faults:\n  - {worker: h200-7, down: true}\n")
+    for rates in ("2", "2,4"):
+        code, out, err = ran(capsys, "-c", MINIMAL, "--rate", rates, *LOAD, "--faults", str(file))
+        assert (code, out) == (2, "")
+        assert "faults.yaml:2:14: faults[0].worker: unknown worker 'h200-7'; did you mean 'h200-" in err
