@@ -10,7 +10,7 @@ from hypothesis import Phase as Step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.worker import ApiPrice, Link, Phase, Worker
+from devices.worker import ApiPrice, Billing, BillingKind, Link, Phase, Worker
 from policies.api import Placement, Request
 from policies.columns import Columns
 from policies.cost_slo import CostSlo
@@ -162,3 +162,18 @@ def test_lengths_of_prompts_are_forgotten_before_they_are_too_many() -> None:
     assert prompts.of(7) is kept[7]
     assert prompts.of(MOST_LENGTHS).alone_s(one.pool) == pytest.approx(MOST_LENGTHS * 1e-4)
     assert prompts.of(7) is not kept[7]
+
+
+@FEW
+@given(data=st.data())
+def test_after_a_price_change_it_still_does(data: st.DataObject) -> None:
+    view = data.draw(fleets())
+    now = busy(data.draw, view)
+    pool = data.draw(st.sampled_from(view.workers)).pool
+    usd = data.draw(st.sampled_from([0.0, 0.5, 3.0, 40.0]))
+    price = ApiPrice(usd, usd)
+    billing = Billing(BillingKind.METERED, price=price) if pool.metered else Billing(BillingKind.ON_DEMAND, usd)
+    asked = data.draw(requests(1000))
+    assert CostSlo().place(asked, view, now) == CostSlo().scan(asked, view, now)
+    view.reprice(pool.name, billing)
+    assert CostSlo().place(asked, view, now) == CostSlo().scan(asked, view, now)

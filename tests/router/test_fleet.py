@@ -5,7 +5,7 @@ import math
 import pytest
 from builders import DECODE, PREFILL, fleet, pool, request, worker
 
-from devices.worker import Link
+from devices.worker import ApiPrice, Billing, BillingKind, Link
 from policies.api import Placement, Request
 from router.fleet import Fleet
 from router.load import DUTY_WINDOW_S, WorkerReport
@@ -199,3 +199,24 @@ def test_prefill_workers_are_masked_like_the_others() -> None:
 def test_two_workers_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="not unique"):
         fleet(worker("w"), worker("w"))
+
+
+def test_a_new_rent_is_quoted_from_then_on_and_the_pool_itself_is_not_touched() -> None:
+    gpu = pool("gpu", usd_per_hour=2.0)
+    view = fleet(worker("w", gpu), worker("other", pool("other", usd_per_hour=2.0)))
+    one, other = view.by_name["w"], view.by_name["other"]
+    before = view.quote(request(), one, one, 0.0)
+    view.reprice("gpu", Billing(BillingKind.ON_DEMAND, 6.0))
+    after = view.quote(request(), one, one, 0.0)
+    assert after.usd == pytest.approx(3 * before.usd)
+    assert after.ttft_s == before.ttft_s
+    assert view.quote(request(), other, other, 0.0) == before
+    assert gpu.billing.usd_per_chip_hour == 2.0
+
+
+def test_a_new_price_of_an_api_is_quoted_from_then_on() -> None:
+    view = fleet(worker("c", pool("c", price=ApiPrice(1.0, 2.0))))
+    one = view.by_name["c"]
+    before = view.quote(request(), one, one, 0.0)
+    view.reprice("c", Billing(BillingKind.METERED, price=ApiPrice(4.0, 8.0)))
+    assert view.quote(request(), one, one, 0.0).usd == pytest.approx(4 * before.usd)
