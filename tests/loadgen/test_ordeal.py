@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from builders import DECODE, PREFILL, SteadyPredictor, pool, worker
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devices.natures.altered import Slowed
@@ -354,7 +354,7 @@ events = st.lists(
 asked_of = st.lists(st.tuples(st.floats(0, 3), st.integers(1, 1500), st.integers(1, 80)), min_size=1, max_size=25)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(name=st.sampled_from(sorted(POLICIES)), asked=asked_of, events=events, attempts=st.integers(1, 3))
 def test_whatever_happens_every_request_ends_once_and_nothing_stays_held(
     name: str, asked: list[tuple[float, int, int]], events: list[Event], attempts: int
