@@ -93,6 +93,8 @@ class Ordeal(Simulation):
         abandoned: KV that nobody will fetch, by worker and call: it stays pinned until its lease is over.
     """
 
+    _surprises = True
+
     def __init__(
         self,
         scheduler: Scheduler,

@@ -482,7 +482,8 @@ class SimulatedWorker:
             sequence.prefilled = before + size
             if not kv.whole:
                 kv.hold(sequence, kv.of(before + size) - kv.shared(sequence))
-                kv.make_room(1)
+                if kv.cache.unused:
+                    kv.make_room(1)
                 if sequence.prefix:
                     self._share(sequence)
         self._partial = sequence if sequence.prefilled < sequence.goal else None
