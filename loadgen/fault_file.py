@@ -31,10 +31,14 @@ class LinkName(Part):
     to_pool: Annotated[str, Field(alias="to")]
 
 
+Factor = Annotated[float, Field(ge=1e-3, le=1e4, strict=True, allow_inf_nan=False)]
+"""Beyond that a simulation only waits: who never answers is `down`."""
+
+
 class Slow(Part):
     """Everything takes `factor` times as long."""
 
-    factor: Positive
+    factor: Factor
 
 
 class IsReally(Part):
@@ -52,8 +56,8 @@ class IsReally(Part):
 class MisstatedBy(Part):
     """See `devices.natures.altered.Misstated`."""
 
-    scale: Positive = 1.0
-    shape: Positive = 1.0
+    scale: Factor = 1.0
+    shape: Factor = 1.0
 
 
 class TelemetryFault(Part):
@@ -75,7 +79,7 @@ class Foreign(Part):
 class NewPrice(Part):
     """A new price: `factor` times the old one, or in figures, a rent or the rates of an API."""
 
-    factor: Positive | None = None
+    factor: Factor | None = None
     usd_per_chip_hour: Amount | None = None
     usd_per_m_input: Amount | None = None
     usd_per_m_output: Amount | None = None
@@ -121,4 +125,4 @@ class FaultFile(Part):
 def read(path: Path) -> tuple[Document, FaultFile]:
     """Shapes and ranges are checked, not yet whether the targets exist; raises `ConfigError`."""
     document = Document(str(path), text(path))
-    return document, validated(document, FaultFile, "a mapping with faults, a list", {})
+    return document, validated(document, FaultFile, "faults: [...], a list of entries under that key", {})

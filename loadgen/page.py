@@ -92,5 +92,7 @@ def _details(runs: PageRuns, detailed: Sequence[str]) -> Iterable[str]:
         yield f"<p>Drawn here: {len(detailed)} of {len(runs.loads)} loads. The table below has all.</p>"
     for load in detailed:
         heading = f"{runs.offered_rps(load):.4g} requests/s offered" + (f" ({load})" if len(runs.loads) > 1 else "")
+        if len(drawn := runs.cell(load, 0)) > 1:
+            heading += f"; seed {drawn[0].seed} is drawn"
         opened = ' open=""' if load == detailed[-1] else ""
         yield f"<details{opened}><summary>{escape(heading)}</summary>{load_section(runs, load)}</details>"

@@ -136,7 +136,9 @@ def figures_of(option: str, text: str, most: float = 1e6) -> list[float]:
         except ValueError:
             value = math.nan
         if not 1e-6 <= value <= most or value in found:
-            raise Misuse(f"{option} {text}: expected different numbers from 0.000001 to {most:g}, such as 5,10,20")
+            raise Misuse(
+                f"{option} {text}: expected a number from 0.000001 to {most:,.0f}, or several, each once: 5,10,20"
+            )
         found.append(value)
     return found
 

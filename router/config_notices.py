@@ -32,6 +32,8 @@ def notices(config: Config) -> list[str]:
             entry.billing and entry.billing.usd_minimum_per_month for entry in config.pools
         ),
     }
+    if config.policy.name == "prefix-affinity":
+        found.append("policy: prefix-affinity knows prompt heads only in simulations; live it counts queued tokens")
     return found + [f"{name}: accepted, but not acted on by this version" for name, given in idle.items() if given]
 
 

@@ -129,6 +129,8 @@ def _recognised(path: Path, header: Sequence[str]) -> Format:
     for known in FORMATS:
         if known.columns <= have:
             return known
+    if not any(known.columns & have for known in FORMATS):
+        raise MeasurementError(f"{path}:1: unknown columns {','.join(header)[:80]!r}: none is one of measurements")
     nearest = max(FORMATS, key=lambda known: len(known.columns & have) / len(known.columns))
     missing = ", ".join(sorted(nearest.columns - have))
     raise MeasurementError(f"{path}:1: unknown columns; nearest are {nearest.name}, which also need {missing}")

@@ -72,6 +72,7 @@ class SimulatedWorker:
         self._partial: Sequence | None = None  # in greedy order at most one prompt is left half done
         self._due: list[tuple[int, int, Sequence]] = []  # (iteration, order): last tokens and marks; some are stale
         self._pinned: OrderedDict[str, Sequence] = OrderedDict()  # lease that ends first, first
+        self._wire_s = -math.inf  # when all transfers so far are through
         self._orders = 0
         self._kv = KvBlocks(limits, prefix_tokens)
         self._stretch = Stretch()
@@ -437,7 +438,8 @@ class SimulatedWorker:
         kv.hold(sequence, blocks)
         kv.make_room(1)
         self._orders += 1
-        sequence.state, sequence.kv_ready_s = _TRANSFER, at + transfer_s
+        sequence.state, sequence.kv_ready_s = _TRANSFER, max(at, self._wire_s) + transfer_s
+        self._wire_s = sequence.kv_ready_s  # the next one's KV comes after this one's
         insort(self._transfers, (sequence.kv_ready_s, self._orders, sequence))
         self._legs[sequence.id] = sequence
         return True

@@ -32,7 +32,7 @@ class Sequence:
         prefix: one chained id for each `prefix_tokens` prompt tokens: equal ids, equal text from the start; the last
             one may be partly filled.
         pin: a prefill leg: its KV stays until `release` or the end of the lease.
-        transfer_s: a decode leg: seconds its KV takes to arrive once there is room for it.
+        transfer_s: a decode leg: seconds its KV takes once there is room for it and those before it are through.
 
     Attributes:
         submitted_s, admitted_s, kv_ready_s, first_s, ended_s: model time of each, NaN before; of admissions the first.

@@ -17,7 +17,7 @@ def policies(as_json: AsJson = False) -> None:
     listed = [
         {
             "name": name,
-            "summary": (kind.__doc__ or "").strip().splitlines()[0],
+            "summary": " ".join((kind.__doc__ or "").split("\n\n")[0].split()),
             "options": {field.name: field.default for field in fields(kind)} if is_dataclass(kind) else {},
         }
         for name, kind in POLICIES.items()

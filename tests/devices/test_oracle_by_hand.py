@@ -158,9 +158,9 @@ def test_a_decode_leg_computes_its_last_prompt_token_when_its_cache_has_arrived(
 def test_cache_that_arrives_during_an_iteration_waits_for_its_end() -> None:
     engine = oracle()
     engine.submit(Asked("a", 2, 4), 0.0)
-    engine.submit(Asked("late", 2, 1, transfer_s=1.5), 0.0)  # joins at 2 s
-    engine.submit(Asked("half", 2, 1, transfer_s=0.5), 0.0)  # joins at 1 s
     engine.submit(Asked("now", 2, 1, transfer_s=0.0), 0.0)  # joins at 1 s: the iteration had begun
+    engine.submit(Asked("half", 2, 1, transfer_s=0.5), 0.0)  # joins at 1 s
+    engine.submit(Asked("late", 2, 1, transfer_s=1.0), 0.0)  # travels after it, joins at 2 s
     engine.submit(Asked("idle", 2, 1, transfer_s=0.0), 9.0)  # nothing under way: joins at once
     engine.run(100.0)
     assert engine.tokens == {"a": [1.0, 2.0, 3.0, 4.0], "half": [2.0], "now": [2.0], "late": [3.0], "idle": [10.0]}

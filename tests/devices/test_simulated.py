@@ -281,8 +281,8 @@ def test_abort_frees_a_sequence_in_every_state() -> None:
     decoding, partial, waiting = prompt("decode", 40, output=20), prompt("prefill", 500), prompt("wait", 40)
     transferring, ready = decode_leg("transfer", 90.0), decode_leg("ready", 1.3)
     simulated.submit(decoding, 0.0)
-    simulated.submit(transferring, 0.1)
     simulated.submit(ready, 0.1)
+    simulated.submit(transferring, 0.1)
     simulated.advance(1.5)
     for sequence in (partial, waiting):
         simulated.submit(sequence, 1.5)
@@ -364,6 +364,15 @@ def test_the_transfer_starts_only_when_there_is_room() -> None:
     assert leg.admitted_s == 5.0
     assert leg.kv_ready_s == 9.0
     assert leg.first_s == 10.0
+
+
+def test_kv_travels_into_a_worker_one_after_another() -> None:
+    simulated, first, second, later = worker(), decode_leg("a", 2.0), decode_leg("b", 3.0), decode_leg("c", 1.0)
+    simulated.submit(first, 0.0)
+    simulated.submit(second, 0.5)
+    simulated.submit(later, 20.0)
+    drained(simulated)
+    assert (first.kv_ready_s, second.kv_ready_s, later.kv_ready_s) == (2.0, 5.0, 21.0)
 
 
 def test_kv_that_takes_no_time_starts_decoding_at_once() -> None:

@@ -214,7 +214,7 @@ WRONG = [
     ("{pool: tpu, down: true, slow: {factor: 2}}", "faults[0].slow: beside down; give one fault in each entry"),
     ("{pool: tpu, slow: {facter: 2}}", "2:24: faults[0].slow.facter: unknown field; did you mean 'factor'?"),
     ("{pool: tpu, slwo: {factor: 2}}", "faults[0].slwo: unknown field; did you mean 'slow'?"),
-    ("{pool: tpu, slow: {factor: 0}}", "faults[0].slow.factor: input should be greater than 0, not 0"),
+    ("{pool: tpu, slow: {factor: 0}}", "faults[0].slow.factor: input should be greater than or equal to 0.001, not 0"),
     ("{pool: tpu, down: false}", "faults[0].down: 'False' is not possible"),
     ("{at: 9, until: 9, pool: tpu, down: true}", "faults[0].until: 9 is not after 9, where the fault begins"),
     ("{at: -1, pool: tpu, down: true}", "faults[0].at: input should be greater than or equal to 0, not -1"),
@@ -267,7 +267,7 @@ def test_nobody_looks_into_a_metered_api(tmp_path: Path, fault: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", ":1:1: expected a mapping with faults, a list"),
+        ("", ":1:1: expected faults: [...], a list of entries under that key"),
         ("faults: []\n", ":1:9: faults: expected at least one entry"),
         ("seed: 1\n", ":1:1: faults: required, but missing"),
         ("faults: [\n", ":2:1: "),

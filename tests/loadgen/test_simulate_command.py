@@ -91,7 +91,7 @@ def test_a_page_that_cannot_be_written_is_a_finding(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--rate", "5,x"), "--rate 5,x: expected different numbers"),
+        (("--rate", "5,x"), "--rate 5,x: expected a number"),
         (("--rate", "5", "--seed", "3..1"), "--seed 3..1: expected a whole number"),
         (("--rate", "5,6", "--policy", "cost-slo,cost-sol"), "unknown policy 'cost-sol'; did you mean 'cost-slo'?"),
         (("--rate", "5", "--policy", "random,random"), "--policy random,random: each policy once"),

@@ -55,7 +55,7 @@ def test_figures_and_seeds_are_read_as_written() -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "inf", "nan", "5,,6", "5,5", "x", "1e7"])
 def test_a_rate_that_is_none_is_wrong_usage(text: str) -> None:
-    with pytest.raises(Misuse, match=r"^--rate .*: expected different numbers"):
+    with pytest.raises(Misuse, match=r"^--rate .*: expected a number"):
         figures_of("--rate", text)
 
 

@@ -1,10 +1,11 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from loadgen.finding import Finding
 from loadgen.presets import preset
-from loadgen.trace import Row, rows
+from loadgen.trace import Row, TraceError, rows
 from loadgen.trace_write import write
 from loadgen.workload import Workload
 
@@ -33,3 +34,26 @@ def test_names_with_commas_and_rows_without_ids_survive(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(Finding, match="cannot write the trace: No such file or directory"):
         write(tmp_path / "no" / "t.csv", [])
+
+
+def test_a_file_that_cannot_be_made_whole_leaves_what_was_there(tmp_path: Path) -> None:
+    kept = tmp_path / "t.csv.gz"
+    assert write(kept, [Row(0, 0.0, 100, 5)]) == 1
+    before = kept.read_bytes()
+
+    def breaks_off() -> Iterator[Row]:
+        yield Row(0, 0.0, 7, 7)
+        raise TraceError("t.csv:2: damaged")
+
+    with pytest.raises(TraceError):
+        write(kept, breaks_off())
+    assert write(kept, []) == 0
+    assert kept.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv.gz"]
+
+
+def test_a_trace_may_be_written_over_itself(tmp_path: Path) -> None:
+    kept = tmp_path / "t.csv"
+    write(kept, [Row(0, 0.0, 100, 5), Row(1, 1.0, 200, 6)])
+    assert write(kept, rows(kept)) == 2
+    assert [row.input_tokens for row in rows(kept)] == [100, 200]

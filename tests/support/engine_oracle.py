@@ -99,6 +99,7 @@ class Oracle:
         self.unused: list[int] = []  # cached prefix ids nobody references, the next to go first
         self.iteration: Iteration | None = None
         self.preemptions = 0
+        self.wire_s = -math.inf  # when the last transfer admitted so far has arrived: one travels at a time
         self.lives: list[Life] = []
         self.ends: list[tuple[float, str, str]] = []
         self.iterations: list[tuple[float, float, int, int]] = []
@@ -312,7 +313,8 @@ class Oracle:
         self.queue.remove(life)
         self.transferring.append(life)
         self._take(life, needed)
-        life.kv, life.arrives_s = received, t + life.asked.transfer_s
+        life.kv, life.arrives_s = received, max(t, self.wire_s) + life.asked.transfer_s
+        self.wire_s = life.arrives_s
         life.cached.append(0)
         return True
 
