@@ -38,7 +38,7 @@ def may_decode(view: Fleet, asked: Request, one: Worker) -> bool:
     )
 
 
-def chooses_as_scanned(data: st.DataObject) -> None:
+def assert_chooses_as_scanned(data: st.DataObject) -> None:
     view = data.draw(fleets())
     now = busy(data.draw, view)
     for number in range(3):
@@ -49,7 +49,7 @@ def chooses_as_scanned(data: st.DataObject) -> None:
             view.reserve(asked, placed, now)
 
 
-def masks_as_told(data: st.DataObject) -> None:
+def assert_masks_as_told(data: st.DataObject) -> None:
     view = data.draw(fleets())
     busy(data.draw, view)
     asked = data.draw(requests(1000))
@@ -63,27 +63,27 @@ def masks_as_told(data: st.DataObject) -> None:
 @FEW
 @given(data=st.data())
 def test_pricing_all_pairs_at_once_chooses_what_a_full_scan_chooses(data: st.DataObject) -> None:
-    chooses_as_scanned(data)
+    assert_chooses_as_scanned(data)
 
 
 @pytest.mark.slow
 @MANY_MORE
 @given(data=st.data())
 def test_pricing_all_pairs_at_once_chooses_what_a_full_scan_chooses_on_many_fleets(data: st.DataObject) -> None:
-    chooses_as_scanned(data)
+    assert_chooses_as_scanned(data)
 
 
 @FEW
 @given(data=st.data())
 def test_what_is_remembered_of_a_kind_of_request_is_what_each_worker_says(data: st.DataObject) -> None:
-    masks_as_told(data)
+    assert_masks_as_told(data)
 
 
 @pytest.mark.slow
 @MANY_MORE
 @given(data=st.data())
 def test_what_is_remembered_of_a_kind_of_request_is_what_each_worker_says_on_many_fleets(data: st.DataObject) -> None:
-    masks_as_told(data)
+    assert_masks_as_told(data)
 
 
 def same_as_scanned(view: Fleet, asked: Request) -> Placement:
